@@ -1,0 +1,3 @@
+"""CASPR: customer activity sequences to embeddings and predictions."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,176 @@
+"""The commands. `python -m caspr_train` trains; `python -m caspr_train COMMAND --help` explains each."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from caspr_train import __version__
+from caspr_train.errors import CasprError, UsageError
+
+COMMANDS = ("train", "embed", "load", "report", "simulate")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; 0 when it is done, 1 for data and 2 for usage that has to be mended first."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or (arguments[0] not in COMMANDS and arguments[0] not in ("-h", "--help", "--version")):
+        arguments.insert(0, "train")
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except CasprError as error:
+        print(f"caspr_train: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("caspr_train: interrupted; nothing was loaded", file=sys.stderr)
+        return 130
+    return 0
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train on the marts of the dbt target, embed every customer at every cutoff, load the embeddings."""
+    from caspr_train.config import preset
+    from caspr_train.distributed import Processes
+
+    # Usage first: whoever asks for four GPUs should not wait for a database to hear that there are none.
+    config = preset(options.preset, epochs=options.epochs, batch_size=options.batch_size, seed=options.seed)
+    processes = Processes.choose(options.gpus, options.processes)
+
+    from caspr_train.bundle import Bundle
+    from caspr_train.runs import Marts, model_version, train_bundle
+
+    project, warehouse = _project(options)
+    print(f"reading {warehouse}", flush=True)
+    marts = Marts.read(warehouse, config)
+    print(f"read {marts.describe()}", flush=True)
+    run = _runs(options) / model_version(marts, config)
+    if (run / "bundle").is_dir():
+        bundle = Bundle.load(run / "bundle")
+        print(f"this model is trained already (same data, config and code): {run}/bundle; delete it to train again")
+    else:
+        print(f"training preset {config.preset} on {processes}: {len(marts.train.sequences):,} sequences, "
+              f"{config.epochs_for(len(marts.train.sequences))} epochs", flush=True)  # fmt: skip
+        bundle = train_bundle(marts, config, processes, project, run)
+        metrics = bundle.metrics
+        print(f"trained {metrics['parameters']:,} weights in {metrics['seconds']:.0f} s, "
+              f"{metrics['sequences_per_second']:,.0f} sequences/s", flush=True)  # fmt: skip
+    _embed_and_load(bundle, marts, run, processes, warehouse)
+
+
+def embed(options: argparse.Namespace) -> None:
+    """Embed every customer at every cutoff with an existing bundle, and load the embeddings."""
+    from caspr_train.bundle import Bundle
+    from caspr_train.distributed import Processes
+    from caspr_train.runs import Marts, latest_run
+
+    processes = Processes.choose(options.gpus, None)
+    folder = options.bundle or latest_run(_runs(options)) / "bundle"
+    bundle = Bundle.load(folder)
+    _, warehouse = _project(options)
+    print(f"reading {warehouse}", flush=True)
+    marts = Marts.read(warehouse, None, bundle)
+    print(f"read {marts.describe()}", flush=True)
+    _embed_and_load(bundle, marts, _runs(options) / bundle.model_version, processes, warehouse)
+
+
+def load(options: argparse.Namespace) -> None:
+    """Load the embeddings that a run left in its folder, for instance because the database was locked."""
+    from caspr_train.runs import expect_complete, latest_run
+
+    run = options.run or latest_run(_runs(options))
+    expect_complete(run)
+    _, warehouse = _project(options)
+    _load(run, warehouse)
+
+
+def report(options: argparse.Namespace) -> None:
+    """Print model_performance, where the tables are, and one query to look at them."""
+    from caspr_train.report import performance_text, where_to_look
+
+    _, warehouse = _project(options)
+    with warehouse.reading() as reader:
+        print(performance_text(reader))
+        print(where_to_look(reader))
+
+
+def simulate(options: argparse.Namespace) -> None:
+    """Write the simulated demo shop: CSV into seeds/, or with --out Parquet of the same columns."""
+    from caspr_train.simulate import write_shop
+
+    if options.customers < 1:
+        raise UsageError(f"--customers {options.customers}: expected a whole number of 1 or more")
+    folder, kind = (options.out, "parquet") if options.out else (Path("seeds"), "csv")
+    for path in write_shop(folder, options.customers, options.seed, kind):
+        print(f"wrote {path} ({path.stat().st_size / 1e6:,.1f} MB)")
+
+
+def _runs(options: argparse.Namespace) -> Path:
+    return options.runs or options.project_dir / "runs"
+
+
+def _project(options: argparse.Namespace):
+    from caspr_train.project import DbtProject
+    from caspr_train.warehouse import open_warehouse
+
+    project = DbtProject.load(options.project_dir, options.profiles_dir, options.target)
+    return project, open_warehouse(project, options.wait)
+
+
+def _embed_and_load(bundle, marts, run: Path, processes, warehouse) -> None:
+    from caspr_train.runs import write_embeddings
+
+    customers, items = write_embeddings(bundle, marts, run, "cuda" if processes.gpus else "cpu")
+    print(f"embedded {customers:,} customers x cutoffs and {items:,} items into {run}", flush=True)
+    _load(run, warehouse)
+
+
+def _load(run: Path, warehouse) -> None:
+    try:
+        rows = warehouse.load(run)
+    except CasprError as error:
+        raise type(error)(f"{error}. The embeddings are kept in {run}; `python -m caspr_train load` loads them") from None
+    print("loaded " + ", ".join(f"{warehouse.project.source(table)} ({n:,})" for table, n in rows.items()))
+    print(f"bundle {run}/bundle; next: `dbt build --select source:caspr_trained+` scores with the embeddings")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="caspr_train", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"caspr_train {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    project = argparse.ArgumentParser(add_help=False)
+    where = project.add_argument_group("the dbt project")
+    where.add_argument("--project-dir", type=Path, default=Path(), help="folder with dbt_project.yml (default: here)")
+    where.add_argument("--profiles-dir", type=Path, help="folder with profiles.yml (default: as dbt finds it)")
+    where.add_argument("--target", help="target of the profile (default: the profile's)")
+    where.add_argument("--wait", type=float, default=60.0, metavar="SECONDS",
+                       help="how long to wait for a database that another process holds (default: 60)")  # fmt: skip
+    runs = argparse.ArgumentParser(add_help=False)
+    runs.add_argument("--runs", type=Path, help="folder of the runs (default: runs in the project's folder)")
+    gpus = argparse.ArgumentParser(add_help=False)
+    gpus.add_argument("--gpus", type=int, metavar="N", help="GPUs to use, a process each (default: all there are)")
+
+    def command(name: str, function, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        text = " ".join(function.__doc__.split())
+        added = commands.add_parser(name, parents=parents, help=text, description=text)
+        added.set_defaults(command=function)
+        return added
+
+    added = command("train", train, gpus, runs, project)
+    added.add_argument("--processes", type=int, metavar="N", help="with --gpus 0: processes on the CPU (default: 1)")
+    added.add_argument("--preset", default="default", help="default, or paper: the paper's model to the letter")
+    added.add_argument("--epochs", type=int, help="passes over the sequences (default: the preset's)")
+    added.add_argument("--batch-size", type=int, help="sequences a step, all processes together (default: the preset's)")
+    added.add_argument("--seed", type=int, help="of weights, order and masks (default: 7)")
+    added = command("embed", embed, gpus, runs, project)
+    added.add_argument("--bundle", type=Path, help="the bundle's folder (default: that of the latest run)")
+    added = command("load", load, runs, project)
+    added.add_argument("run", type=Path, nargs="?", help="the run's folder (default: the latest)")
+    command("report", report, project)
+    added = command("simulate", simulate)
+    added.add_argument("--customers", type=int, default=2000, metavar="N", help="(default: 2000)")
+    added.add_argument("--out", type=Path, metavar="DIR", help="write Parquet here, any size, in bounded memory")
+    added.add_argument("--seed", type=int, default=7, help="(default: 7)")
+    return parser

@@ -1,0 +1,104 @@
+"""How a run is configured: one frozen dataclass, two presets, validated where it is built."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from caspr_train.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that decides what a run learns. Hardware (GPUs, processes, threads) is deliberately not in here."""
+
+    preset: str
+
+    # -- the sequence
+    sequence_length: int = 15  # t: the latest activities that make a sequence (paper, section 5)
+    windows: str = "latest"  # "latest": the t before the train cutoff; "random": the t before a random earlier instant
+    number_transform: str = "identity"  # "identity", or "signed_log" = sign(x) log(1 + |x|), before standardising
+    minimum_count: int = 1  # values seen less often at the train cutoff are coded UNK
+
+    # -- the model (paper, section 5 and figure 2)
+    hidden: int = 16
+    feed_forward: int = 32
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    heads: int = 8
+    dropout: float = 0.1
+    embedding_width: int = 16  # columns of the customer vector
+
+    # -- the objective
+    mask_share: float = 0.3
+    next_event_weight: float = 0.0  # predict, from the customer vector alone, the first activity after the window
+    future_window_weight: float = 0.0  # ... and activity, count and spend of the horizon after it; 0 turns it off
+
+    # -- the optimiser
+    optimizer: str = "adam"  # "adam" or "adamw"
+    learning_rate: float = 1e-3
+    schedule: str = "constant"  # "constant", or "cosine" with a linear warm-up over the first twentieth
+    weight_decay: float = 0.0
+    gradient_clip: float = 1.0
+    batch_size: int = 256  # sequences a step, over all processes together
+    steps: int = 1500  # with epochs unset: as many whole epochs as make up this many steps
+    epochs: int | None = None
+
+    validation_share: float = 0.1  # customers held out of the fit; their loss is reported
+    seed: int = 7
+
+    def __post_init__(self) -> None:
+        def expect(ok: bool, name: str, wanted: str) -> None:
+            if not ok:
+                raise UsageError(f"config: {name} is {getattr(self, name)!r}; expected {wanted}")
+
+        for name in ("sequence_length", "hidden", "feed_forward", "encoder_layers", "decoder_layers", "heads",
+                     "embedding_width", "batch_size", "steps", "minimum_count"):
+            expect(isinstance(getattr(self, name), int) and getattr(self, name) >= 1, name, "a whole number of 1 or more")
+        expect(self.epochs is None or self.epochs >= 1, "epochs", "a whole number of 1 or more")
+        expect(self.hidden % self.heads == 0, "hidden", f"a multiple of heads ({self.heads})")
+        expect(self.windows in ("latest", "random"), "windows", "'latest' or 'random'")
+        expect(self.number_transform in ("identity", "signed_log"), "number_transform", "'identity' or 'signed_log'")
+        expect(self.optimizer in ("adam", "adamw"), "optimizer", "'adam' or 'adamw'")
+        expect(self.schedule in ("constant", "cosine"), "schedule", "'constant' or 'cosine'")
+        expect(0 < self.mask_share < 1, "mask_share", "a share between 0 and 1")
+        expect(0 <= self.dropout < 1, "dropout", "a share from 0 to below 1")
+        expect(0 <= self.validation_share < 1, "validation_share", "a share from 0 to below 1")
+        expect(self.learning_rate > 0, "learning_rate", "a positive number")
+        if self.windows == "latest" and (self.next_event_weight or self.future_window_weight):
+            raise UsageError(
+                "config: next_event_weight and future_window_weight need windows='random': after the latest window "
+                "before the train cutoff nothing may be looked at"
+            )
+
+    def epochs_for(self, sequences: int) -> int:
+        """Epochs over `sequences` training sequences: the configured number, or enough whole ones for `steps`."""
+        return self.epochs or max(1, math.ceil(self.steps / self.steps_per_epoch(sequences)))
+
+    def steps_per_epoch(self, sequences: int) -> int:
+        return max(1, math.ceil(sequences / self.batch_size))
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+PRESETS = {
+    # The paper's model and objective, as printed there (section 5; table of hyper-parameters).
+    "paper": Config(preset="paper"),
+    # Wider and shallower, windows that end at random moments, and two objectives that look past the window's end but
+    # never past the train cutoff. docs/DECISIONS.md gives the figures that chose it.
+    "default": Config(
+        preset="default", windows="random", number_transform="signed_log", minimum_count=2,
+        hidden=64, feed_forward=128, encoder_layers=2, decoder_layers=1, embedding_width=32,
+        next_event_weight=1.0, future_window_weight=1.0,
+        optimizer="adamw", learning_rate=2e-3, schedule="cosine", weight_decay=0.01,
+    ),
+}  # fmt: skip
+
+
+def preset(name: str, **changes: Any) -> Config:
+    """The preset `name` with `changes`; entries that are None keep the preset's value."""
+    if name not in PRESETS:
+        raise UsageError(f"--preset {name}: unknown; expected one of {', '.join(sorted(PRESETS))}")
+    return replace(PRESETS[name], **{key: value for key, value in changes.items() if value is not None})

@@ -1,0 +1,104 @@
+"""Processes: one function run by N of them, with NCCL on GPUs and gloo on CPUs."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from caspr_train.errors import CasprError, DataError, UsageError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How a run is spread: `gpus` GPUs with a process each, or (gpus = 0) `count` processes on the CPU."""
+
+    gpus: int
+    count: int
+
+    @classmethod
+    def choose(cls, gpus: int | None, processes: int | None) -> Processes:
+        """From the command line: nothing asked means all GPUs there are, or one process on the CPU."""
+        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        for name, value, least in (("--gpus", gpus, 0), ("--processes", processes, 1)):
+            if value is not None and value < least:
+                raise UsageError(f"{name} {value}: expected a whole number of {least} or more")
+        if gpus is not None and gpus > found:
+            raise UsageError(
+                f"--gpus {gpus}: asked for {gpus}, found {found} on this machine; use --gpus {found}"
+                + ("" if found else ", with --processes N for N processes on the CPU")
+            )
+        gpus = found if gpus is None and processes is None else gpus or 0
+        if gpus and processes not in (None, gpus):
+            raise UsageError(f"--gpus {gpus} --processes {processes}: a GPU has one process; leave --processes out")
+        return cls(gpus, gpus or processes or 1)
+
+    def __str__(self) -> str:
+        if self.gpus:
+            return f"{self.gpus} GPU{'s' if self.gpus > 1 else ''}"
+        return "the CPU" if self.count == 1 else f"{self.count} processes on the CPU"
+
+
+def launch(work: Callable[..., None], processes: Processes, folder: Path, *arguments: Any) -> None:
+    """Run `work(rank, count, device, *arguments)` in every process; return when all have.
+
+    One process runs here; several are spawned, meet through a file in `folder` (no port to find taken), and hold a
+    process group while they work. An error in one ends the others and is raised here in its own words.
+    """
+    if processes.count == 1:
+        work(0, 1, _device(processes, 0), *arguments)
+        return
+    meeting = folder / "rendezvous"
+    meeting.unlink(missing_ok=True)
+    try:
+        mp.spawn(_member, (processes, f"file://{meeting.resolve()}", work, arguments), nprocs=processes.count)
+    except mp.ProcessRaisedException as error:
+        lines = str(error).strip().splitlines()
+        if processes.gpus == 0 and os.environ.get("CASPR_TRACEBACK"):
+            raise
+        raise DataError(f"process {error.error_index} of {processes.count} failed: {lines[-1]}") from None
+    except mp.ProcessExitedException as error:
+        raise DataError(
+            f"process {error.error_index} of {processes.count} was ended by the system ({error}); "
+            "the usual cause is memory: use fewer processes or a smaller --batch-size"
+        ) from None
+    finally:
+        meeting.unlink(missing_ok=True)
+
+
+def _member(rank: int, processes: Processes, meeting: str, work: Callable[..., None], arguments: tuple) -> None:
+    device = _device(processes, rank)
+    if not processes.gpus:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes.count))
+    dist.init_process_group(
+        "nccl" if processes.gpus else "gloo", init_method=meeting, rank=rank, world_size=processes.count
+    )
+    try:
+        work(rank, processes.count, device, *arguments)
+    except CasprError as error:
+        raise RuntimeError(str(error)) from None
+    # In this order: gloo's threads abort the process at random if tensors outlive the group, or ranks leave one by one.
+    gc.collect()
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _device(processes: Processes, rank: int) -> torch.device:
+    if not processes.gpus:
+        return torch.device("cpu")
+    torch.cuda.set_device(rank)
+    return torch.device("cuda", rank)
+
+
+def add_over_processes(values: torch.Tensor) -> torch.Tensor:
+    """The sum of `values` over all processes, in place; nothing to do for one."""
+    if dist.is_initialized():
+        dist.all_reduce(values)
+    return values

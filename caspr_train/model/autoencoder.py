@@ -1,0 +1,104 @@
+"""CASPR: encoder, customer vector, decoder (paper, section 5, figures 1 and 2). Knows torch and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from caspr_train.config import Config
+from caspr_train.model.blocks import DecoderBlock, EncoderBlock, visible_to_decoder, visible_to_encoder
+from caspr_train.model.events import AttributeVector, EventEmbedding
+from caspr_train.objective import Denominators, LossSums, loss_sums, weighted
+from caspr_train.sequences import FUTURE_TARGETS, Batch
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes that the data decides; with a Config they fix every weight's shape."""
+
+    sequence_cardinalities: list[int]
+    sequence_numbers: int  # with seconds_since_previous, without the time to the instant
+    profile_cardinalities: list[int]
+    profile_numbers: int
+
+
+class Caspr(nn.Module):
+    """Encoder-decoder around one vector a customer, ν_E.
+
+    `embed` is what downstream tasks use. `forward` returns the loss itself, so that under DDP the only way to train is
+    through the wrapper whose hooks average the gradients.
+    """
+
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__()
+        self.config, self.shape = config, shape
+        hidden, width = config.hidden, config.embedding_width
+        block = (hidden, config.heads, config.feed_forward, config.dropout)
+        # + 1: the time to the window's instant is an input, but no target (it would give away its neighbours' gaps).
+        self.events = EventEmbedding(
+            shape.sequence_cardinalities, shape.sequence_numbers + 1, config.sequence_length, hidden
+        )
+        self.encoder = nn.ModuleList(EncoderBlock(*block) for _ in range(config.encoder_layers))
+        self.profile = AttributeVector(shape.profile_cardinalities, shape.profile_numbers)
+        self.customer = nn.Sequential(
+            nn.Linear(2 * hidden + self.profile.width, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, width)
+        )
+        self.decoder = nn.ModuleList(DecoderBlock(*block, width) for _ in range(config.decoder_layers))
+        # One matrix product for the logits of all categorical attributes, one for all numbers.
+        self.category_head = nn.Linear(hidden, sum(shape.sequence_cardinalities))
+        self.number_head = nn.Linear(hidden, shape.sequence_numbers)
+        self.next_event = nn.Sequential(nn.Linear(width, hidden), nn.ReLU()) if config.next_event_weight else None
+        self.future_head = (
+            nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, len(FUTURE_TARGETS)))
+            if config.future_window_weight else None
+        )  # fmt: skip
+        # Mean and scale of the future's two amounts, set once before training (see set_future_scale).
+        self.register_buffer("future_mean", torch.zeros(2))
+        self.register_buffer("future_scale", torch.ones(2))
+
+    def embed(self, batch: Batch, hide: Tensor | None = None) -> Tensor:
+        """The customer vectors ν_E [b, embedding_width]; `hide` [b, t] masks events as in training."""
+        x = self._events(batch, hide)
+        visible = visible_to_encoder(batch.valid)
+        for block in self.encoder:
+            x = block(x, visible)
+        # The mean says what there was, the latest activity's state says where it led. Padding enters neither.
+        valid = batch.valid[..., None].to(x.dtype)
+        pooled = torch.cat([(x * valid).sum(1) / valid.sum(1), x[:, -1]], dim=-1)
+        return self.customer(torch.cat([pooled, self.profile(batch.profile_categories, batch.profile_numbers)], dim=-1))
+
+    def decode(self, batch: Batch, hide: Tensor, embedding: Tensor) -> Tensor:
+        """States [b, t, hidden] from the masked events before each place and the customer vector."""
+        x = self._events(batch, hide)
+        visible = visible_to_decoder(batch.valid)
+        for block in self.decoder:
+            x = block(x, visible, embedding)
+        return x
+
+    def forward(self, batch: Batch, hide: Tensor, denominators: Denominators) -> tuple[Tensor, LossSums]:
+        """The loss of this batch's share of a step, a scalar, and its parts for the log (detached).
+
+        `hide` [b, t] marks the masked events, a subset of `batch.valid`. `denominators` are the counts of valid
+        targets of the whole step over all processes: the shares of a step then add up to the loss of the step.
+        """
+        embedding = self.embed(batch, hide)
+        rows = self.decode(batch, hide, embedding)[hide]
+        sums = loss_sums(self, batch, hide, rows, embedding)
+        return weighted(sums, denominators, self.config), sums.detach()
+
+    def set_future_scale(self, future: Tensor) -> None:
+        """Standardise the amounts of the future window by these targets [n, len(FUTURE_TARGETS)], NaN = not known."""
+        amounts = future[:, 2:][~future[:, 2:].isnan().any(dim=1)]
+        if len(amounts) > 1:
+            self.future_mean.copy_(amounts.mean(0))
+            self.future_scale.copy_(amounts.std(0).clamp(min=1e-3))
+
+    def item_table(self, attribute: int) -> Tensor:
+        """The input embeddings [cardinality, ⌈√cardinality⌉] of the sequence's categorical attribute `attribute`."""
+        return self.events.attributes.tables[attribute].weight.detach()
+
+    def _events(self, batch: Batch, hide: Tensor | None) -> Tensor:
+        numbers = torch.cat([batch.numbers, batch.days_before[..., None]], dim=-1)
+        return self.events(batch.categories, numbers, hide)

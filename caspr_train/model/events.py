@@ -1,0 +1,47 @@
+"""From attributes to vectors: the event input of the paper, and the same for a profile."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class AttributeVector(nn.Module):
+    """concat(standardised numbers, missing indicators, categorical embeddings of width ⌈√cardinality⌉) (section 5)."""
+
+    def __init__(self, cardinalities: list[int], numbers: int) -> None:
+        super().__init__()
+        self.tables = nn.ModuleList(nn.Embedding(n, math.ceil(math.sqrt(n))) for n in cardinalities)
+        self.width = 2 * numbers + sum(table.embedding_dim for table in self.tables)
+
+    def forward(self, categories: Tensor, numbers: Tensor) -> Tensor:
+        """categories [..., c] int64, numbers [..., n] with NaN for missing -> [..., width]."""
+        missing = torch.isnan(numbers)
+        parts = [numbers.masked_fill(missing, 0.0), missing.to(numbers.dtype)]
+        parts += [table(categories[..., i]) for i, table in enumerate(self.tables)]
+        return torch.cat(parts, dim=-1)
+
+
+class EventEmbedding(nn.Module):
+    """concat(position, attributes) -> hidden.
+
+    A masked event loses its attributes, all of them replaced by zeros, but keeps its place: attention has no other
+    notion of order, and a decoder that is asked for "the masked event" must know which one.
+    """
+
+    def __init__(self, cardinalities: list[int], numbers: int, t: int, hidden: int) -> None:
+        super().__init__()
+        self.attributes = AttributeVector(cardinalities, numbers)
+        self.position = nn.Embedding(t, math.ceil(math.sqrt(t)))
+        self.project = nn.Linear(self.position.embedding_dim + self.attributes.width, hidden)
+
+    def forward(self, categories: Tensor, numbers: Tensor, hide: Tensor | None) -> Tensor:
+        """categories [b, t, c], numbers [b, t, n], hide [b, t] bool (True = masked) -> [b, t, hidden]."""
+        b, t = categories.shape[:2]
+        content = self.attributes(categories, numbers)
+        if hide is not None:
+            content = content.masked_fill(hide[..., None], 0.0)
+        places = self.position(torch.arange(t, device=categories.device)).expand(b, -1, -1)
+        return self.project(torch.cat([places, content], dim=-1))

@@ -1,0 +1,110 @@
+"""What the model is asked to do: masked recovery (paper, section 5), next event, future window.
+
+Every loss is a sum over valid targets here and is divided by the count of the whole step, over all processes and
+micro-batches, only when the parts are put together: the gradient is then the same for any number of processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from caspr_train.config import Config
+from caspr_train.sequences import FUTURE_TARGETS, PAD, Batch
+
+if TYPE_CHECKING:
+    from caspr_train.model import Caspr
+
+
+@dataclass
+class LossSums:
+    """Sums of losses: masked [c + n] and next [c + n] in the order of the attributes, future [len(FUTURE_TARGETS)]."""
+
+    masked: Tensor
+    next: Tensor
+    future: Tensor
+
+    def detach(self) -> LossSums:
+        return LossSums(self.masked.detach(), self.next.detach(), self.future.detach())
+
+    def flat(self) -> Tensor:
+        return torch.cat([self.masked, self.next, self.future])
+
+
+class Denominators(LossSums):
+    """Counts of valid targets, in the same places as the sums."""
+
+    @classmethod
+    def from_flat(cls, flat: Tensor) -> Denominators:
+        per_event = (len(flat) - len(FUTURE_TARGETS)) // 2
+        return cls(flat[:per_event], flat[per_event : 2 * per_event], flat[2 * per_event :])
+
+
+def draw_mask(valid: Tensor, share: float, noise: Tensor) -> Tensor:
+    """Masked events [b, t] bool: each valid one with probability `share`, at least one in every window.
+
+    `noise` [b, t] is uniform on [0, 1), drawn by the caller for all places whatever is valid, so that the masks of a
+    step depend on (seed, epoch, step) alone. At least one, because a window without a masked event teaches nothing.
+    """
+    hide = valid & (noise < share)
+    lowest = noise.masked_fill(~valid, 2.0).argmin(dim=1, keepdim=True)
+    fallback = torch.zeros_like(hide).scatter(1, lowest, True) & ~hide.any(dim=1, keepdim=True)
+    return hide | (fallback & valid)
+
+
+def count_targets(batch: Batch, hide: Tensor) -> Denominators:
+    """How many valid targets this batch holds, in the places of LossSums."""
+    categories = batch.categories.shape[-1]
+    masked = torch.cat([hide.sum().expand(categories).double(), (~batch.numbers[hide].isnan()).sum(0).double()])
+    if batch.future is None:
+        return Denominators(masked, torch.zeros_like(masked), masked.new_zeros(len(FUTURE_TARGETS)))
+    following = torch.cat([
+        (batch.next_categories != PAD).sum(0).double(), (~batch.next_numbers.isnan()).sum(0).double()
+    ])  # fmt: skip
+    return Denominators(masked, following, (~batch.future.isnan()).sum(0).double())
+
+
+def loss_sums(model: Caspr, batch: Batch, hide: Tensor, rows: Tensor, embedding: Tensor) -> LossSums:
+    """`rows` [masked events, hidden] are the decoder's states at the masked events, `embedding` [b, width] is ν_E."""
+    masked = _event_losses(model, rows, batch.categories[hide], batch.numbers[hide])
+    following = torch.zeros_like(masked)
+    if model.next_event is not None:
+        following = _event_losses(model, model.next_event(embedding), batch.next_categories, batch.next_numbers)
+    future = masked.new_zeros(len(FUTURE_TARGETS))
+    if model.future_head is not None:
+        amounts = (batch.future[:, 2:] - model.future_mean) / model.future_scale
+        target = torch.cat([batch.future[:, :2], amounts], dim=1)
+        future = _future_losses(model.future_head(embedding).float(), target)
+    return LossSums(masked, following, future)
+
+
+def weighted(sums: LossSums, denominators: Denominators, config: Config) -> Tensor:
+    """One scalar: each objective is the mean over its attributes, each attribute the mean over its valid targets."""
+    return (
+        (sums.masked / denominators.masked.clamp(min=1)).mean()
+        + config.next_event_weight * (sums.next / denominators.next.clamp(min=1)).mean()
+        + config.future_window_weight * (sums.future / denominators.future.clamp(min=1)).mean()
+    ).float()
+
+
+def _event_losses(model: Caspr, rows: Tensor, categories: Tensor, numbers: Tensor) -> Tensor:
+    """Sums [c + n] of cross-entropy (PAD ignored) and squared error (NaN ignored) of events predicted from `rows`."""
+    logits = model.category_head(rows).float().split(model.shape.sequence_cardinalities, dim=-1)
+    losses = [F.cross_entropy(logit, categories[:, i], ignore_index=PAD, reduction="sum")
+              for i, logit in enumerate(logits)]
+    known = ~numbers.isnan()
+    error = (model.number_head(rows).float() - numbers.nan_to_num()).square() * known
+    return torch.cat([torch.stack(losses), error.sum(0)]) if losses else error.sum(0)
+
+
+def _future_losses(predicted: Tensor, target: Tensor) -> Tensor:
+    """Sums [4]: binary cross-entropy for the two questions, squared error for the two amounts; NaN is not known."""
+    known = ~target.isnan()
+    target = target.nan_to_num()
+    asked = F.binary_cross_entropy_with_logits(predicted[:, :2], target[:, :2], reduction="none")
+    amount = (predicted[:, 2:] - target[:, 2:]).square()
+    return (torch.cat([asked, amount], dim=1) * known).sum(0)

@@ -1,0 +1,87 @@
+"""The dbt project: which relations its marts are, and how its target is reached. No second place for credentials."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from caspr_train.errors import UsageError
+
+PACKAGE = "caspr"
+
+
+@dataclass(frozen=True)
+class DbtProject:
+    """A parsed dbt project and its chosen target."""
+
+    folder: Path
+    target: str
+    credentials: Any  # the dbt adapter's own credentials object; `.type` names the adapter
+    manifest: Any  # dbt's Manifest
+    dbt_invocation_id: str | None  # of the last dbt command that built something here
+
+    @classmethod
+    def load(cls, folder: Path, profiles_dir: Path | None = None, target: str | None = None) -> DbtProject:
+        """Parse the project in `folder`, with dbt's own rules for profiles and targets.
+
+        UsageError: no dbt project there, or one that does not parse.
+        """
+        # dbt takes seconds to import; commands that need no project should not pay for it.
+        from dbt.cli.main import dbtRunner
+        from dbt.config.runtime import load_profile
+        from dbt.flags import get_flags
+
+        if not (folder / "dbt_project.yml").is_file():
+            raise UsageError(f"no dbt_project.yml in {folder.resolve()}: run from the dbt project's folder, or name it "
+                             "with --project-dir")  # fmt: skip
+        arguments = ["--quiet", "--log-level", "none", "parse", "--project-dir", str(folder)]
+        if profiles_dir is not None:
+            arguments += ["--profiles-dir", str(profiles_dir)]
+        if target is not None:
+            arguments += ["--target", target]
+        result = dbtRunner().invoke(arguments)
+        if not result.success:
+            raise UsageError(f"the dbt project in {folder} does not parse: {_one_line(result.exception)}")
+        flags = get_flags()
+        profile = load_profile(str(folder), {}, target_override=target)
+        results = folder / (getattr(flags, "TARGET_PATH", None) or "target") / "run_results.json"
+        invocation = json.loads(results.read_text())["metadata"]["invocation_id"] if results.is_file() else None
+        return cls(folder, profile.target_name, profile.credentials, result.result, invocation)
+
+    def relation(self, model: str) -> str:
+        """The quoted name of the package's model in the target's database."""
+        node = self._node("model", model)
+        return node.relation_name
+
+    def source(self, table: str) -> str:
+        """The quoted name of the trainer's table `table` (dbt source caspr_trained)."""
+        for source in self.manifest.sources.values():
+            if source.package_name == PACKAGE and source.name == table:
+                return source.relation_name
+        raise self._not_installed(f"source caspr_trained.{table}")
+
+    def setting(self, model: str, key: str, default: Any) -> Any:
+        """A number that a model publishes in its `meta`, so that it is configured in dbt only."""
+        return self._node("model", model).config.meta.get(key, default)
+
+    def git_commit(self) -> str | None:
+        done = subprocess.run(["git", "-C", str(self.folder), "rev-parse", "HEAD"], capture_output=True, text=True)
+        return done.stdout.strip() or None if done.returncode == 0 else None
+
+    def _node(self, kind: str, name: str) -> Any:
+        node = self.manifest.nodes.get(f"{kind}.{PACKAGE}.{name}")
+        if node is None:
+            raise self._not_installed(f"{kind} {name}")
+        return node
+
+    def _not_installed(self, thing: str) -> UsageError:
+        return UsageError(f"the dbt project in {self.folder.resolve()} has no {thing} of package {PACKAGE}: add the "
+                          "package to packages.yml and run `dbt deps`")  # fmt: skip
+
+
+def _one_line(error: BaseException | None) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+

@@ -1,0 +1,215 @@
+"""A run: marts in, bundle and embeddings in a folder of its own, then into the database.
+
+The folder is runs/<model version>. The version is a hash of the training data, the config and the code that learns,
+so the same question has one answer and is not worked out twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors.torch
+import torch
+
+import caspr_train
+from caspr_train.bundle import Bundle, shape_of
+from caspr_train.config import Config
+from caspr_train.distributed import Processes, launch
+from caspr_train.embedding import embed, write_customer_embeddings, write_item_embeddings
+from caspr_train.encoding import SECONDS_BEFORE_CUTOFF, Encoding
+from caspr_train.errors import DataError
+from caspr_train.packing import held_out, pack
+from caspr_train.project import DbtProject
+from caspr_train.sequences import PackedSequences
+from caspr_train.trainer import Job, train
+from caspr_train.warehouse import DuckDBWarehouse
+
+# The modules that decide what is learnt; their text is part of a model's version.
+LEARNING = ["config.py", "encoding.py", "model/autoencoder.py", "model/blocks.py", "model/events.py", "objective.py",
+            "packing.py", "sequences.py", "trainer.py"]  # fmt: skip
+
+
+@dataclass
+class PackedCutoff:
+    cutoff_at: datetime
+    role: str
+    sequences: PackedSequences
+    keys: pa.Table
+
+
+@dataclass
+class Marts:
+    """What a run needs of the marts, packed: everything is read in one visit to the database."""
+
+    encoding: Encoding
+    cutoffs: list[PackedCutoff]
+    horizon_seconds: int
+    watermark: datetime | None
+
+    @classmethod
+    def read(cls, warehouse: DuckDBWarehouse, config: Config | None, bundle: Bundle | None = None) -> Marts:
+        """Read all cutoffs; fit the encoding on the train cutoffs, or take the bundle's, whose schema must be the same."""
+        with warehouse.reading() as reader:
+            schema, rows = reader.schema(), reader.cutoffs()
+            if bundle is not None:
+                bundle.schema.expect_same(schema, bundle.lineage.get("folder", bundle.model_version))
+            training = [row["cutoff_at"] for row in rows if row["role"] == "train"]
+            fitted = [(reader.activities(schema, at), reader.profiles(schema, at)) for at in training]
+            activities, profiles = (pa.concat_tables(tables) for tables in zip(*fitted, strict=True))
+            if not len(activities):
+                raise DataError(f"{warehouse}: activity_sequences has no rows at the train cutoff "
+                                f"{', '.join(map(str, training))}; expected activities before it. Are horizon_days and as_of "
+                                "right for this data? Then run `dbt build`")  # fmt: skip
+            if bundle is not None:
+                encoding = bundle.encoding
+            else:
+                encoding = Encoding(schema, config.number_transform, config.minimum_count).fit(activities, profiles)
+            cutoffs = [PackedCutoff(training[0], "train", *pack(activities, profiles, encoding))]
+            for row in rows:
+                if row["role"] != "train":
+                    at = row["cutoff_at"]
+                    cutoffs.append(PackedCutoff(at, row["role"], *pack(reader.activities(schema, at),
+                                                                      reader.profiles(schema, at), encoding)))
+            ends = next(row["horizon_ends_at"] for row in rows if row["role"] == "train")
+            return cls(encoding, cutoffs, int((ends - training[0]).total_seconds()), reader.watermark())
+
+    @property
+    def train(self) -> PackedCutoff:
+        """The sequences of all train cutoffs together."""
+        return self.cutoffs[0]
+
+    def describe(self) -> str:
+        activities = sum(len(c.sequences.age) for c in self.cutoffs)
+        sequences = sum(len(c.sequences) for c in self.cutoffs)
+        lines = f"{sequences:,} sequences of {activities:,} activities at {len(self.cutoffs)} cutoffs"
+        wrong = {k: n for k, n in self.encoding.not_finite_.items() if n}
+        if wrong:
+            lines += "; not finite and treated as missing: " + ", ".join(f"{n:,} in {key}" for key, n in wrong.items())
+        return lines
+
+
+def model_version(marts: Marts, config: Config) -> str:
+    """Twelve hex digits that name the model which this data, this config and this code make."""
+    digest = hashlib.sha256()
+    digest.update(json.dumps([config.as_dict(), marts.encoding.schema.as_list(), marts.encoding.as_dict(),
+                              marts.horizon_seconds], sort_keys=True).encode())  # fmt: skip
+    for name, tensor in sorted(marts.train.sequences.tensors().items()):
+        digest.update(name.encode())
+        digest.update(memoryview(tensor.contiguous().numpy()).cast("B") if tensor.numel() else b"")
+    package = Path(caspr_train.__file__).parent
+    for name in LEARNING:
+        digest.update((package / name).read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def train_bundle(marts: Marts, config: Config, processes: Processes, project: DbtProject, run: Path) -> Bundle:
+    """Train on the train cutoffs and write `run`/bundle. A run that is interrupted leaves no bundle."""
+    work = run / "training"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    out = torch.from_numpy(held_out(marts.train.keys["customer_id"], config.validation_share))
+    if out.all():
+        out[:] = False  # too few customers to hold any out
+    safetensors.torch.save_file({**marts.train.sequences.tensors(), "held_out": out}, work / "sequences.safetensors")
+    scaler = marts.encoding.scalers_[f"sequence.{SECONDS_BEFORE_CUTOFF}"]
+    looks_ahead = config.next_event_weight or config.future_window_weight
+    job = Job(config, shape_of(marts.encoding), (scaler.mean_, scaler.scale_), marts.horizon_seconds if looks_ahead else 0)
+    started = _now()
+    launch(train, processes, work, work, job)
+    metrics = json.loads((work / "metrics.json").read_text())
+    lineage = {
+        "caspr_version": caspr_train.__version__,
+        "torch_version": torch.__version__,
+        "started_at": started.isoformat(),
+        "finished_at": _now().isoformat(),
+        "device": str(processes),
+        "processes": processes.count,
+        "train_cutoff_at": marts.train.cutoff_at.isoformat(),
+        "data_watermark_at": marts.watermark and marts.watermark.isoformat(),
+        "dbt_invocation_id": project.dbt_invocation_id,
+        "git_commit": project.git_commit(),
+    }
+    bundle = Bundle(run.name, config, marts.encoding, safetensors.torch.load_file(work / "weights.safetensors"),
+                    metrics, lineage)  # fmt: skip
+    bundle.save(run / "bundle")
+    shutil.rmtree(work)
+    return bundle
+
+
+def write_embeddings(bundle: Bundle, marts: Marts, run: Path, device: torch.device | str) -> tuple[int, int]:
+    """Embed every customer at every cutoff and write the three files that `load` takes; rows of the first two."""
+    run.mkdir(parents=True, exist_ok=True)
+    now = _now()
+    parts = ((c.keys, embed(bundle, c.sequences, device)) for c in marts.cutoffs)
+    customers = write_customer_embeddings(run / "customer_embeddings.parquet", parts, bundle.model_version, now)
+    items = write_item_embeddings(run / "item_embeddings.parquet", bundle, now)
+    _write_training_run(bundle, marts, run / "training_runs.parquet")
+    return customers, items
+
+
+def latest_run(runs: Path) -> Path:
+    """The run folder whose embeddings were written last. DataError: there is none."""
+    files = sorted(runs.glob("*/training_runs.parquet"), key=lambda file: file.stat().st_mtime)
+    if not files:
+        raise DataError(f"no embeddings in {runs}: run `python -m caspr_train` first, or name a run's folder")
+    return files[-1].parent
+
+
+def expect_complete(run: Path) -> None:
+    """Raise DataError unless the folder holds the three files that `load` takes."""
+    missing = [name for name in ("customer_embeddings", "item_embeddings", "training_runs")
+               if not (run / f"{name}.parquet").is_file()]
+    if missing:
+        raise DataError(f"{run} holds no {missing[0]}.parquet: expected the folder of a finished run, such as "
+                        "runs/0123456789ab")  # fmt: skip
+
+
+def _write_training_run(bundle: Bundle, marts: Marts, path: Path) -> None:
+    moment = pa.timestamp("us")
+    metrics, lineage, config = bundle.metrics, bundle.lineage, bundle.config
+    columns = {
+        "model_version": (bundle.model_version, pa.string()),
+        "preset": (config.preset, pa.string()),
+        "seed": (config.seed, pa.int64()),
+        "started_at": (_instant(lineage["started_at"]), moment),
+        "finished_at": (_instant(lineage["finished_at"]), moment),
+        "device": (lineage["device"], pa.string()),
+        "processes": (lineage["processes"], pa.int64()),
+        "train_cutoff_at": (_instant(lineage["train_cutoff_at"]), moment),
+        "data_watermark_at": (_instant(lineage["data_watermark_at"]), moment),
+        "customers": (len(set(marts.train.keys["customer_id"].to_pylist())), pa.int64()),
+        "sequences": (len(marts.train.sequences), pa.int64()),
+        "activities": (len(marts.train.sequences.age), pa.int64()),
+        "parameters": (metrics["parameters"], pa.int64()),
+        "epochs": (metrics["epochs"], pa.int64()),
+        "train_loss": (metrics["train_loss"], pa.float64()),
+        "validation_loss": (metrics["validation_loss"], pa.float64()),
+        "sequences_per_second": (metrics["sequences_per_second"], pa.float64()),
+        "config": (json.dumps(config.as_dict()), pa.string()),
+        "metrics": (json.dumps({k: v for k, v in metrics.items() if k != "history"}), pa.string()),
+        "caspr_version": (lineage["caspr_version"], pa.string()),
+        "dbt_invocation_id": (lineage["dbt_invocation_id"], pa.string()),
+        "git_commit": (lineage["git_commit"], pa.string()),
+    }
+    draft = path.with_name(f".{path.name}.draft")
+    pq.write_table(pa.table({name: pa.array([value], kind) for name, (value, kind) in columns.items()}), draft)
+    os.replace(draft, path)
+
+
+def _now() -> datetime:
+    """UTC without a zone, as every timestamp of the marts."""
+    return datetime.now(timezone.utc).replace(tzinfo=None)
+
+
+def _instant(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+

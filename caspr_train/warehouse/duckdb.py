@@ -1,0 +1,163 @@
+"""DuckDB: one file, one writer process or many readers. Opened late, closed at once."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from caspr_train.encoding import SECONDS_BEFORE_CUTOFF, SECONDS_SINCE_PREVIOUS
+from caspr_train.errors import DataError
+from caspr_train.project import DbtProject
+from caspr_train.schema import Schema
+
+SECONDS_BETWEEN_TRIES = 1.0
+
+
+@dataclass
+class DuckDBWarehouse:
+    """Reads the marts of the project's target and loads the trainer's tables into it."""
+
+    project: DbtProject
+    wait_seconds: float = 60.0
+
+    @property
+    def path(self) -> str:
+        return self.project.credentials.path
+
+    def __str__(self) -> str:
+        return f"{self.path} (target {self.project.target})"
+
+    @contextmanager
+    def reading(self) -> Iterator[Reader]:
+        """A read-only connection to the marts, open inside the block only."""
+        connection = self._open(read_only=True)
+        try:
+            yield Reader(self.project, connection, str(self))
+        finally:
+            connection.close()
+
+    def load(self, run: Path) -> dict[str, int]:
+        """Replace the trainer's tables by the files of the folder `run` in one transaction; rows by table.
+
+        Readers see all of the old version or all of the new one. training_runs keeps the rows of other versions.
+        """
+        connection = self._open(read_only=False)
+        rows = {}
+        try:
+            connection.execute("begin")
+            for table in ("customer_embeddings", "item_embeddings", "training_runs"):
+                relation, file = self.project.source(table), str(run / f"{table}.parquet")
+                same = "where model_version in (select model_version from read_parquet($file))"
+                connection.execute(f"delete from {relation}" + (f" {same}" if table == "training_runs" else ""),
+                                   {"file": file} if table == "training_runs" else None)  # fmt: skip
+                connection.execute(f"insert into {relation} by name select * from read_parquet($file)", {"file": file})
+                rows[table] = connection.execute(f"select count(*) from read_parquet($file)", {"file": file}).fetchone()[0]
+            connection.execute("commit")
+        except duckdb.CatalogException as error:
+            raise DataError(f"{self}: {_first_line(error)}. The trainer's tables are made at the start of every dbt run: "
+                            "run `dbt build`, then `python -m caspr_train load`") from None  # fmt: skip
+        finally:
+            connection.close()
+        return rows
+
+    def _open(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+        """Connect, waiting while another process holds the file."""
+        if self.path != ":memory:" and not self.path.startswith("md:") and not Path(self.path).is_file():
+            raise DataError(f"no database at {self.path} (target {self.project.target}): run `dbt build` first")
+        config = {**(self.project.credentials.config_options or {})}
+        deadline, told = time.monotonic() + self.wait_seconds, False
+        while True:
+            try:
+                return duckdb.connect(self.path, read_only=read_only, config=config)
+            except duckdb.IOException as error:
+                if "lock" not in str(error).lower():
+                    raise DataError(f"{self.path} cannot be opened: {_first_line(error)}") from None
+                if time.monotonic() >= deadline:
+                    raise DataError(f"{self.path} is still held by another process after {self.wait_seconds:.0f} s "
+                                    f"({_first_line(error)}); end that process and try again") from None  # fmt: skip
+                if not told:
+                    print(f"{self.path} is held by another process; waiting up to {self.wait_seconds:.0f} s ...",
+                          file=sys.stderr, flush=True)  # fmt: skip
+                    told = True
+                time.sleep(SECONDS_BETWEEN_TRIES)
+
+
+@dataclass
+class Reader:
+    """Queries on the open connection; every result is an Arrow table."""
+
+    project: DbtProject
+    connection: duckdb.DuckDBPyConnection
+    where: str
+
+    def schema(self) -> Schema:
+        return Schema.from_rows(self._query("select * from {activity_attributes}").to_pylist())
+
+    def cutoffs(self) -> list[dict]:
+        """Rows of `cutoffs`, earliest first. DataError: none of role train."""
+        rows = self._query("select * from {cutoffs} order by cutoff_at").to_pylist()
+        if not any(row["role"] == "train" for row in rows):
+            found = ", ".join(f"{row['cutoff_at']} ({row['role']})" for row in rows) or "no rows"
+            raise DataError(f"{self.where}: the mart cutoffs holds {found}; expected at least one of role train. "
+                            "Is there an activity at all? Check the streams, then run `dbt build`")  # fmt: skip
+        return rows
+
+    def activities(self, schema: Schema, cutoff: datetime) -> pa.Table:
+        """Rows of activity_sequences at the cutoff, ordered by customer and position."""
+        columns = ["customer_id", "cutoff_at", "position", SECONDS_SINCE_PREVIOUS, SECONDS_BEFORE_CUTOFF]
+        columns += [_quoted(a.column) for a in schema.attributes if a.scope == "sequence"]
+        return self._query(f"select {', '.join(columns)} from {{activity_sequences}} where cutoff_at = $cutoff "
+                           "order by customer_id, position", cutoff=cutoff)  # fmt: skip
+
+    def profiles(self, schema: Schema, cutoff: datetime) -> pa.Table:
+        """Rows of customer_profiles at the cutoff, ordered by customer."""
+        columns = ["customer_id", "cutoff_at"]
+        columns += [_quoted(a.column) for a in schema.attributes if a.scope == "profile"]
+        return self._query(f"select {', '.join(columns)} from {{customer_profiles}} where cutoff_at = $cutoff "
+                           "order by customer_id", cutoff=cutoff)  # fmt: skip
+
+    def watermark(self) -> datetime | None:
+        """The time of the latest activity that any sequence holds."""
+        return self._query("select max(occurred_at) as latest from {activity_sequences}")["latest"][0].as_py()
+
+    def performance(self) -> pa.Table:
+        return self._query("select * from {model_performance}")
+
+    def relation(self, model: str) -> str:
+        return self.project.relation(model)
+
+    def _query(self, sql: str, **parameters: object) -> pa.Table:
+        """`sql` with {model} in the place of each mart's name."""
+        names = _Relations(self.project)
+        try:
+            return self.connection.sql(sql.format_map(names), params=parameters or None).to_arrow_table()
+        except duckdb.CatalogException as error:
+            raise DataError(f"{self.where}: {_first_line(error)}; run `dbt build` first") from None
+        except duckdb.BinderException as error:
+            raise DataError(f"{self.where}: {_first_line(error)}; the marts were built from other settings, run "
+                            "`dbt build` again") from None  # fmt: skip
+
+
+class _Relations(dict):
+    def __init__(self, project: DbtProject) -> None:
+        super().__init__()
+        self.project = project
+
+    def __missing__(self, model: str) -> str:
+        return self.project.relation(model)
+
+
+def _quoted(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")

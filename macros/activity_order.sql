@@ -1,0 +1,2 @@
+{#- The one total order of a customer's activities: time, then the stream's place in the list, then the key. -#}
+{% macro activity_order() %}occurred_at, stream_rank, activity_id{% endmacro %}

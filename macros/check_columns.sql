@@ -1,0 +1,34 @@
+{#- Stops, before a mart is built, if a configured column does not exist or a numerical one holds no numbers. -#}
+{% macro check_columns() %}
+    {%- set profile = caspr.profile() -%}
+    {%- for table in caspr.streams() + ([profile] if profile else []) -%}
+        {%- set relation = caspr.configured_model(table.model) -%}
+        {#- A unit test's fixture and an ephemeral model are no tables to look at. -#}
+        {%- set found = [] if not execute or relation.is_cte or (relation.identifier or '').startswith('__dbt__cte__')
+            else adapter.get_columns_in_relation(relation) -%}
+        {%- set types = {} -%}
+        {%- for column in found -%}
+            {%- do types.update({column.name | lower: column}) -%}
+        {%- endfor -%}
+        {%- set wanted = [] -%}
+        {%- for field in ['activity_id', 'customer_id', 'occurred_at', 'activity_type_column'] if table.get(field) -%}
+            {%- do wanted.append({'key': table.key ~ '.' ~ field, 'column': table[field], 'kind': none}) -%}
+        {%- endfor -%}
+        {%- for attribute in table.attributes -%}
+            {%- do wanted.append({'key': attribute.key ~ '.column', 'column': attribute.column, 'kind': attribute.kind}) -%}
+        {%- endfor -%}
+        {%- for column in wanted if found -%}
+            {%- set actual = types.get(column.column | lower) -%}
+            {%- if actual is none or actual is undefined -%}
+                {%- do caspr.bad_setting(
+                    column.key, column.column, "a column of model '" ~ table.model ~ "', which has: " ~ found | map(attribute='name') | join(', ')
+                ) -%}
+            {%- elif column.kind == 'numerical' and not caspr.is_numerical_type(actual) -%}
+                {%- do caspr.bad_setting(
+                    column.key, column.column,
+                    "a column of numbers; in model '" ~ table.model ~ "' its type is " ~ actual.dtype ~ ' (cast it there, or say kind: categorical)'
+                ) -%}
+            {%- endif -%}
+        {%- endfor -%}
+    {%- endfor -%}
+{% endmacro %}

@@ -1,0 +1,33 @@
+{#- The trainer's three tables, empty and typed, where they do not exist yet; called on-run-start. -#}
+{% macro create_trained_tables() %}
+    {%- if not execute -%}
+        {{ return('') }}
+    {%- endif -%}
+    {%- set text, at, real = dbt.type_string(), dbt.type_timestamp(), caspr.type_double() -%}
+    {%- set whole, vector = dbt.type_bigint(), caspr.type_embedding() -%}
+    {%- set tables = {
+        'customer_embeddings': {
+            'customer_id': text, 'cutoff_at': at, 'model_version': text, 'embedding': vector, 'embedded_at': at,
+        },
+        'item_embeddings': {'item': text, 'model_version': text, 'embedding': vector, 'embedded_at': at},
+        'training_runs': {
+            'model_version': text, 'preset': text, 'seed': whole, 'started_at': at, 'finished_at': at, 'device': text,
+            'processes': whole, 'train_cutoff_at': at, 'data_watermark_at': at, 'customers': whole, 'sequences': whole,
+            'activities': whole, 'parameters': whole, 'epochs': whole, 'train_loss': real, 'validation_loss': real,
+            'sequences_per_second': real, 'config': text, 'metrics': text, 'caspr_version': text,
+            'dbt_invocation_id': text, 'git_commit': text,
+        },
+    } -%}
+    {%- set schema = api.Relation.create(database=target.database, schema=caspr.trained_schema()) -%}
+    {%- if not adapter.check_schema_exists(target.database, caspr.trained_schema()) -%}
+        {%- do adapter.create_schema(schema) -%}
+    {%- endif -%}
+    {%- for table, columns in tables.items() -%}
+        {%- set relation = api.Relation.create(database=target.database, schema=caspr.trained_schema(), identifier=table) -%}
+        {%- set definitions = [] -%}
+        {%- for name, type in columns.items() -%}
+            {%- do definitions.append(name ~ ' ' ~ type) -%}
+        {%- endfor -%}
+        {%- do run_query('create table if not exists ' ~ relation ~ ' (' ~ definitions | join(', ') ~ ')') -%}
+    {%- endfor -%}
+{% endmacro %}

@@ -1,0 +1,6 @@
+{#- Fails on every row that knows something at or after its cutoff. -#}
+{% test no_future_leakage(model, column_name, cutoff_at='cutoff_at') %}
+    select {{ column_name }}, {{ cutoff_at }}
+    from {{ model }}
+    where not ({{ caspr.before_cutoff(column_name, cutoff_at) }})
+{% endtest %}

@@ -1,0 +1,22 @@
+{#- The select of one stream in the shape that all streams share; see _macros.yml. -#}
+{% macro stream_activities(stream, attributes) -%}
+    {%- set own = {} -%}
+    {%- for attribute in stream.attributes -%}
+        {%- do own.update({attribute.name: caspr.quoted(attribute.column)}) -%}
+    {%- endfor -%}
+    select
+        {{ caspr.cast_categorical(caspr.quoted(stream.customer_id)) }} as customer_id,
+        cast({{ caspr.quoted(stream.occurred_at) }} as {{ dbt.type_timestamp() }}) as occurred_at,
+        {{ caspr.text_literal(stream.model) }} as stream,
+        {{ stream.rank }} as stream_rank,
+        {{ caspr.cast_categorical(caspr.quoted(stream.activity_id)) }} as activity_id,
+        {% if stream.activity_type is none -%}
+        {{ caspr.cast_categorical(caspr.quoted(stream.activity_type_column)) }} as activity_type
+        {%- else -%}
+        {{ caspr.text_literal(stream.activity_type) }} as activity_type
+        {%- endif %}
+        {%- for attribute in attributes %},
+        {{ caspr.cast_kind(own.get(attribute.name, 'null'), attribute.kind) }} as {{ caspr.quoted(attribute.name) }}
+        {%- endfor %}
+    from {{ caspr.configured_model(stream.model) }}
+{%- endmacro %}

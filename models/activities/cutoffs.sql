@@ -1,0 +1,72 @@
+-- The instants beyond which a row knows nothing. Never the wall clock: the data or the settings decide.
+{%- set as_of = caspr.configured_as_of() %}
+{%- set configured = caspr.configured_cutoffs() %}
+{%- set horizon = caspr.horizon_days() %}
+
+with
+
+activity_log as (
+    select * from {{ ref('activity_log') }}
+),
+
+-- No row if there is no activity: then nothing can be known, and all marts are empty.
+known_until as (
+    select
+        {% if as_of -%}
+        {{ caspr.timestamp_literal(as_of) }} as as_of
+        {%- else -%}
+        cast({{ dbt.dateadd('day', 1, dbt.date_trunc('day', 'max(occurred_at)')) }} as {{ dbt.type_timestamp() }}) as as_of
+        {%- endif %}
+    from activity_log
+    having count(occurred_at) > 0
+),
+
+chosen as (
+    {%- if configured %}
+    {%- for cutoff in configured %}
+    select
+        {{ caspr.timestamp_literal(cutoff.cutoff_at) }} as cutoff_at,
+        {{ caspr.text_literal(cutoff.role) }} as role,
+        as_of
+    from known_until
+    {%- if not loop.last %}
+    union all
+    {%- endif %}
+    {%- endfor %}
+    {%- else %}
+    -- One horizon apart, so that the labels of one never reach past the next.
+    {%- for role in ['score', 'evaluate'] + ['train'] * caspr.positive_integer('train_cutoffs', 1) %}
+    select
+        cast({{ dbt.dateadd('day', -horizon * loop.index0, 'as_of') }} as {{ dbt.type_timestamp() }}) as cutoff_at,
+        {{ caspr.text_literal(role) }} as role,
+        as_of
+    from known_until
+    {%- if not loop.last %}
+    union all
+    {%- endif %}
+    {%- endfor %}
+    {%- endif %}
+),
+
+with_horizon as (
+    select
+        *,
+        cast({{ dbt.dateadd('day', horizon, 'cutoff_at') }} as {{ dbt.type_timestamp() }}) as horizon_ends_at
+    from chosen
+),
+
+final as (
+    select
+        cutoff_at,
+        role,
+        horizon_ends_at,
+        horizon_ends_at <= as_of as has_labels
+    from with_horizon
+)
+
+select
+    cutoff_at,
+    role,
+    horizon_ends_at,
+    has_labels
+from final

@@ -1,0 +1,168 @@
+import pytest
+import torch
+from torch import nn
+
+from caspr_train.bundle import shape_of
+from caspr_train.config import preset
+from caspr_train.errors import UsageError
+from caspr_train.model import Caspr
+from caspr_train.model.blocks import DecoderBlock, EncoderBlock, visible_to_decoder, visible_to_encoder
+from caspr_train.objective import Denominators, count_targets, draw_mask
+from tests.frames import packed, windows_of
+
+
+def random_valid(b: int, t: int) -> torch.Tensor:
+    lengths = torch.randint(1, t + 1, (b,))
+    return torch.arange(t).expand(b, t) >= t - lengths[:, None]
+
+
+def test_the_encoder_block_is_torchs():
+    torch.manual_seed(0)
+    ours, theirs = EncoderBlock(16, 4, 32, 0.0), nn.TransformerEncoderLayer(16, 4, 32, 0.0, batch_first=True)
+    theirs.load_state_dict({
+        "self_attn.in_proj_weight": ours.attention.qkv.weight, "self_attn.in_proj_bias": ours.attention.qkv.bias,
+        "self_attn.out_proj.weight": ours.attention.out.weight, "self_attn.out_proj.bias": ours.attention.out.bias,
+        "linear1.weight": ours.feed_forward[0].weight, "linear1.bias": ours.feed_forward[0].bias,
+        "linear2.weight": ours.feed_forward[3].weight, "linear2.bias": ours.feed_forward[3].bias,
+        "norm1.weight": ours.norm_attention.weight, "norm1.bias": ours.norm_attention.bias,
+        "norm2.weight": ours.norm_feed_forward.weight, "norm2.bias": ours.norm_feed_forward.bias,
+    })  # fmt: skip
+    x, valid = torch.randn(9, 15, 16), random_valid(9, 15)
+    expected = theirs(x, src_key_padding_mask=~valid)
+    torch.testing.assert_close(ours(x, visible_to_encoder(valid))[valid], expected[valid], atol=1e-5, rtol=1e-5)
+
+
+def test_the_decoder_block_is_torchs_with_a_memory_of_one():
+    torch.manual_seed(0)
+    ours, theirs = DecoderBlock(16, 4, 32, 0.0, 16), nn.TransformerDecoderLayer(16, 4, 32, 0.0, batch_first=True)
+    state = theirs.state_dict()
+    state.update({
+        "self_attn.in_proj_weight": ours.attention.qkv.weight, "self_attn.in_proj_bias": ours.attention.qkv.bias,
+        "self_attn.out_proj.weight": ours.attention.out.weight, "self_attn.out_proj.bias": ours.attention.out.bias,
+        "multihead_attn.out_proj.weight": ours.out.weight, "multihead_attn.out_proj.bias": ours.out.bias,
+        "linear1.weight": ours.feed_forward[0].weight, "linear1.bias": ours.feed_forward[0].bias,
+        "linear2.weight": ours.feed_forward[3].weight, "linear2.bias": ours.feed_forward[3].bias,
+    })  # fmt: skip
+    state["multihead_attn.in_proj_weight"][32:] = ours.value.weight.detach()
+    state["multihead_attn.in_proj_bias"][32:] = ours.value.bias.detach()
+    theirs.load_state_dict(state)
+    x, memory = torch.randn(9, 15, 16), torch.randn(9, 16)
+    expected = theirs(x, memory[:, None], tgt_mask=nn.Transformer.generate_square_subsequent_mask(15))
+    everything = visible_to_decoder(torch.ones(9, 15, dtype=torch.bool))
+    torch.testing.assert_close(ours(x, everything, memory), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture(scope="module", params=["paper", "default"])
+def built(request):
+    config = preset(request.param)
+    sequences, encoding, _ = packed(config, customers=120)
+    torch.manual_seed(0)
+    return Caspr(config, shape_of(encoding)).eval(), windows_of(config, sequences, encoding), sequences
+
+
+def test_an_embedding_depends_neither_on_the_batch_nor_on_padding(built):
+    model, windows, sequences = built
+    together = model.embed(windows.cut(torch.arange(len(sequences))))
+    alone = torch.cat([model.embed(windows.cut(torch.tensor([i]))) for i in range(len(sequences))])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+    batch = windows.cut(torch.arange(len(sequences)))
+    assert not batch.valid.all(), "the test needs padding"
+    padding = ~batch.valid
+    batch.categories[padding] = torch.randint(1, 4, batch.categories[padding].shape)
+    batch.numbers[padding] = torch.randn_like(batch.numbers[padding])
+    batch.days_before[padding] = 5.0
+    torch.testing.assert_close(model.embed(batch), together, atol=1e-6, rtol=1e-6)
+
+
+def test_a_masked_event_is_gone_whatever_it_was(built):
+    model, windows, sequences = built
+    batch = windows.cut(torch.arange(len(sequences)))
+    hide = draw_mask(batch.valid, 0.3, torch.rand(batch.valid.shape))
+    before = model.embed(batch, hide), model.decode(batch, hide, model.embed(batch, hide))[hide]
+    batch.categories[hide] = 1
+    batch.numbers[hide] = 9.0
+    batch.days_before[hide] = -3.0
+    after = model.embed(batch, hide), model.decode(batch, hide, model.embed(batch, hide))[hide]
+    torch.testing.assert_close(before, after)
+
+
+def test_the_decoder_sees_no_later_event(built):
+    model, windows, sequences = built
+    batch = windows.cut(torch.arange(len(sequences)))
+    nothing = torch.zeros_like(batch.valid)
+    embedding = model.embed(batch)
+    before = model.decode(batch, nothing, embedding)
+    batch.numbers[:, 10:] += 1.0
+    after = model.decode(batch, nothing, embedding)
+    torch.testing.assert_close(before[:, :10][batch.valid[:, :10]], after[:, :10][batch.valid[:, :10]])
+    assert not torch.allclose(before[:, 10:], after[:, 10:])
+
+
+def test_the_embedding_sees_nothing_of_the_future(built):
+    model, windows, sequences = built
+    batch = windows.cut(torch.arange(len(sequences)))
+    before = model.embed(batch)
+    if batch.future is not None:
+        batch.future, batch.next_numbers = batch.future + 100, batch.next_numbers + 100
+        batch.next_categories = batch.next_categories * 0 + 1
+    torch.testing.assert_close(model.embed(batch), before, atol=0, rtol=0)
+
+
+def test_no_gradient_is_nan_and_every_weight_has_one(built):
+    model, windows, sequences = built
+    batch = windows.cut(torch.arange(len(sequences)), windows.oldest_age() // 2)
+    hide = draw_mask(batch.valid, 0.3, torch.rand(batch.valid.shape))
+    model.zero_grad()
+    loss, _ = model(batch, hide, count_targets(batch, hide))
+    loss.backward()
+    for name, weight in model.named_parameters():
+        assert weight.grad is not None and weight.grad.isfinite().all(), name
+    assert sum(float(w.grad.abs().sum()) > 0 for w in model.parameters()) == sum(1 for _ in model.parameters())
+
+
+def test_the_shares_of_a_step_add_up_to_its_loss(built):
+    model, windows, sequences = built
+    which, hides = torch.arange(len(sequences)), torch.rand(len(sequences), model.config.sequence_length)
+    whole = windows.cut(which)
+    hide = draw_mask(whole.valid, 0.3, hides)
+    counts = count_targets(whole, hide)
+    expected, _ = model(whole, hide, counts)
+    parts, counted = [], 0
+    for part in (slice(0, 17), slice(17, 90), slice(90, None)):
+        batch = windows.cut(which[part])
+        hidden = draw_mask(batch.valid, 0.3, hides[part])
+        counted = counted + count_targets(batch, hidden).flat()
+        parts.append(model(batch, hidden, counts)[0])
+    torch.testing.assert_close(sum(parts), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(counted, Denominators.flat(counts))
+
+
+def test_a_mask_hides_its_share_never_padding_and_always_something():
+    torch.manual_seed(0)
+    valid = random_valid(4000, 15)
+    hide = draw_mask(valid, 0.3, torch.rand(4000, 15))
+    assert not (hide & ~valid).any() and hide.any(dim=1).all()
+    long = valid.all(dim=1)
+    assert abs(float(hide[long].float().mean()) - 0.3) < 0.02
+
+
+def test_the_core_imports_neither_a_database_nor_dbt_nor_arrow():
+    import subprocess
+    import sys
+
+    code = ("import sys, caspr_train.model, caspr_train.objective, caspr_train.sequences; "
+            "sys.exit(any(m in sys.modules for m in ('duckdb', 'dbt', 'pandas', 'pyarrow', 'sklearn')))")  # fmt: skip
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"epochs": 0}, "epochs is 0; expected a whole number of 1 or more"),
+    ({"hidden": 30}, "hidden is 30; expected a multiple of heads"),
+    ({"mask_share": 1.5}, "mask_share is 1.5; expected a share between 0 and 1"),
+    ({"windows": "latest"}, "need windows='random'"),
+])  # fmt: skip
+def test_a_wrong_config_says_what_is_wrong(changes, message):
+    with pytest.raises(UsageError, match=message):
+        preset("default", **changes)
+    with pytest.raises(UsageError, match="--preset huge: unknown; expected one of default, paper"):
+        preset("huge")

@@ -1,0 +1,110 @@
+"""The laws of training: noise stays noise, a pattern is found, processes agree, a seed is a promise."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from caspr_train.config import preset
+from caspr_train.distributed import Processes, launch
+from caspr_train.errors import DataError
+from caspr_train.trainer import Job, learning_rate, train
+from tests.frames import training_folder
+
+SMALL = {"hidden": 16, "feed_forward": 32, "encoder_layers": 1, "decoder_layers": 1, "heads": 4, "embedding_width": 8}
+
+
+def fitted(folder: Path, job: Job, processes: Processes = Processes(0, 1)) -> tuple[dict, dict]:
+    launch(train, processes, folder, folder, job)
+    return json.loads((folder / "metrics.json").read_text()), safetensors.torch.load_file(folder / "weights.safetensors")
+
+
+def cycle(rng: np.random.Generator, lengths: np.ndarray) -> np.ndarray:
+    """Types that follow one another in a ring: any neighbour gives a masked event away."""
+    start = np.repeat(rng.integers(0, 4, len(lengths)), lengths)
+    place = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return np.array(["order", "visit", "ticket", "answer"])[(start + place) % 4]
+
+
+def coin(rng: np.random.Generator, lengths: np.ndarray) -> np.ndarray:
+    return rng.choice(["order", "visit", "ticket", "answer"], int(lengths.sum()))
+
+
+@pytest.mark.parametrize("name", ["paper", "default"])
+def test_noise_stays_at_its_entropy_and_a_pattern_falls_below_half_of_it(tmp_path, name):
+    small = {**SMALL, "hidden": 32, "dropout": 0.0, "batch_size": 64, "epochs": 60, "learning_rate": 1e-2}
+    config = preset(name, **small, validation_share=0.25)
+    entropy = np.log(4)
+    for types, holds in ((coin, lambda loss: loss > entropy - 0.03), (cycle, lambda loss: loss < entropy / 2)):
+        folder = tmp_path / types.__name__
+        folder.mkdir()
+        metrics, _ = fitted(folder, training_folder(folder, config, customers=800, longest=20, types=types))
+        loss = metrics["validation"]["masked"][0]  # cross-entropy of activity_type at masked, held-out events
+        assert holds(loss), f"{types.__name__}: {loss:.3f} against an entropy of {entropy:.3f}"
+
+
+def keep_weights(rank: int, count: int, device: torch.device, folder: Path, job: Job) -> None:
+    model = train(rank, count, device, folder, job)
+    safetensors.torch.save_file(model.state_dict(), folder / f"rank{rank}.safetensors")
+
+
+@pytest.mark.parametrize("name", ["paper", "default"])
+def test_two_processes_end_with_identical_weights_and_near_those_of_one(tmp_path, name):
+    config = preset(name, **SMALL, epochs=3, batch_size=33, dropout=0.0)
+    job = training_folder(tmp_path, config, customers=150)
+    launch(keep_weights, Processes(0, 2), tmp_path, tmp_path, job)
+    first, second = (safetensors.torch.load_file(tmp_path / f"rank{r}.safetensors") for r in (0, 1))
+    for key in first:
+        assert torch.equal(first[key], second[key]), key
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    alone, one = fitted(tmp_path, job)
+    assert metrics["train_loss"] == pytest.approx(alone["train_loss"], rel=1e-3)
+    for key in first:
+        torch.testing.assert_close(first[key], one[key], atol=2e-3, rtol=2e-2)
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_seed_others(tmp_path):
+    config = preset("default", **SMALL, epochs=2)
+    job = training_folder(tmp_path, config, customers=200)
+    _, first = fitted(tmp_path, job)
+    _, second = fitted(tmp_path, job)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    _, other = fitted(tmp_path, replace(job, config=replace(config, seed=8)))
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+def fail_on_one(rank: int, count: int, device: torch.device) -> None:
+    if rank == 1:
+        raise DataError("the second process has no data")
+
+
+def test_a_process_that_fails_is_heard_in_its_own_words(tmp_path):
+    with pytest.raises(DataError, match="process 1 of 2 failed: .*the second process has no data"):
+        launch(fail_on_one, Processes(0, 2), tmp_path)
+
+
+def test_fewer_sequences_than_processes_in_a_step_still_train(tmp_path):
+    config = preset("paper", **SMALL, epochs=2, batch_size=3, validation_share=0.0)
+    metrics, _ = fitted(tmp_path, training_folder(tmp_path, config, customers=7), Processes(0, 2))
+    assert metrics["steps"] == 6 and np.isfinite(metrics["train_loss"]) and metrics["validation_loss"] is None
+
+
+def test_the_learning_rate_is_a_pure_function_that_warms_up_and_cools_down():
+    config = preset("default")
+    rates = [learning_rate(step, 200, config) for step in range(200)]
+    assert rates[0] == pytest.approx(config.learning_rate / 10) and max(rates) == pytest.approx(config.learning_rate)
+    assert rates[10:] == sorted(rates[10:], reverse=True) and rates[-1] < config.learning_rate / 1000
+    assert {learning_rate(s, 200, preset("paper")) for s in range(200)} == {1e-3}
+
+
+def test_plain_lines_where_the_output_is_no_terminal(tmp_path, capfd):
+    config = preset("paper", **SMALL, epochs=2)
+    fitted(tmp_path, training_folder(tmp_path, config, customers=50))
+    lines = capfd.readouterr().err.strip().splitlines()
+    assert "epoch 1/2  loss" in lines[0] and "sequences/s" in lines[-1] and "0 s left" in lines[-1]
+    assert os.linesep.join(lines).count("\r") == 0
