@@ -102,7 +102,7 @@ def simulate(options: argparse.Namespace) -> None:
     if options.customers < 1:
         raise UsageError(f"--customers {options.customers}: expected a whole number of 1 or more")
     folder, kind = (options.out, "parquet") if options.out else (Path("seeds"), "csv")
-    for path in write_shop(folder, options.customers, options.seed, kind):
+    for path in write_shop(folder, options.customers, options.seed, kind).values():
         print(f"wrote {path} ({path.stat().st_size / 1e6:,.1f} MB)")
 
 

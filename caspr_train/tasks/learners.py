@@ -6,11 +6,11 @@ full-grown forests gain AUROC from columns of pure noise and boosted trees do no
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from joblib import cpu_count
 from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
@@ -42,13 +42,13 @@ def base_rate(y: np.ndarray) -> Predict:
 
 def worker_threads() -> int:
     """Half of the cores this process may use: dbt runs the two tasks side by side in one process (`threads: 2`)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // 2)
+    return max(1, cpu_count() // 2)  # joblib's count heeds a container's share; threads beyond it would wait in circles
 
 
 def _fit_forest(x: np.ndarray, y: np.ndarray) -> Predict:
     # scikit-learn lets a regression forest look at every column at each split; with an embedding beside the features
-    # that costs ten times the time, so both kinds look at the square root of them, as the classifier does by default.
+    # that costs ten times the time and gains nothing in RMSE, so both kinds look at the square root of them, which is
+    # the classifier's default.
     settings = {"n_estimators": 100, "max_features": "sqrt", "random_state": SEED, "n_jobs": worker_threads()}
     forest = (RandomForestClassifier if y.dtype == bool else RandomForestRegressor)(**settings).fit(x, y)
     # With several jobs the forest adds up its trees in the order in which threads finish, and the last bit of a sum
@@ -72,8 +72,8 @@ def _fit_lightgbm(x: np.ndarray, y: np.ndarray) -> Predict:
     threads = min(worker_threads(), 1 + len(x) // 10_000)
     settings = {
         "n_estimators": 200,
-        "learning_rate": 0.05,
-        "num_leaves": 15,
+        "learning_rate": 0.03,
+        "num_leaves": 7,  # a few thousand customers are usual: with 15 leaves churn loses about one AUROC point
         "min_child_samples": 20,
         "random_state": SEED,
         "n_jobs": threads,

@@ -1,5 +1,4 @@
 -- The instants beyond which a row knows nothing. Never the wall clock: the data or the settings decide.
-{%- set as_of = caspr.configured_as_of() %}
 {%- set configured = caspr.configured_cutoffs() %}
 {%- set horizon = caspr.horizon_days() %}
 
@@ -11,12 +10,7 @@ activity_log as (
 
 -- No row if there is no activity: then nothing can be known, and all marts are empty.
 known_until as (
-    select
-        {% if as_of -%}
-        {{ caspr.timestamp_literal(as_of) }} as as_of
-        {%- else -%}
-        cast({{ dbt.dateadd('day', 1, dbt.date_trunc('day', 'max(occurred_at)')) }} as {{ dbt.type_timestamp() }}) as as_of
-        {%- endif %}
+    select {{ caspr.as_of() }} as as_of
     from activity_log
     having count(occurred_at) > 0
 ),

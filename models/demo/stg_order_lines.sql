@@ -1,5 +1,3 @@
-{{ config(enabled=(project_name == 'caspr')) }}
-
 with orders as (
     select * from {{ ref('raw_orders') }}
 ),

@@ -1,5 +1,3 @@
-{{ config(enabled=(project_name == 'caspr')) }}
-
 with source as (
     select * from {{ ref('raw_support_tickets') }}
 ),

@@ -1,0 +1,229 @@
+"""A wrong variable stops dbt with one line: the key, what was given, what is expected."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import install_package
+
+STREAM = {"model": "stg_web_visits", "activity_id": "visit_id", "occurred_at": "visited_at", "activity_type": "visit"}
+PAGE = {"name": "page", "kind": "categorical"}
+
+
+def stream(**changes) -> dict:
+    """A good stream with some keys changed; None takes a key away."""
+    return {key: value for key, value in {**STREAM, **changes}.items() if value is not None}
+
+
+def attributes(*given: dict) -> dict:
+    return {"streams": [stream(attributes=list(given))]}
+
+
+# name: (variables, what the message must hold)
+WRONG = {
+    "no stream": ({"streams": []}, ["streams is []", "a list of streams"]),
+    "streams as text": ({"streams": "stg_web_visits"}, ['streams is "stg_web_visits"', "a list of streams"]),
+    "stream without model": ({"streams": [stream(model=None)]}, ["streams[0].model is missing", "name of a model"]),
+    "stream with an unknown key": (
+        {"streams": [stream(time="visited_at")]},
+        ["streams[0].time", "no such key", "occurred_at, activity_type"],
+    ),
+    "stream without activity type": (
+        {"streams": [STREAM, stream(activity_type=None)]},
+        ["streams[1].activity_type is missing", "activity_type_column"],
+    ),
+    "stream with both activity types": (
+        {"streams": [stream(activity_type_column="page")]},
+        ['streams[0].activity_type is "visit"', 'only one of activity_type and activity_type_column ("page")'],
+    ),
+    "attributes as a mapping": ({"streams": [stream(attributes=PAGE)]}, ["streams[0].attributes is", "a list"]),
+    "attribute without name": (
+        attributes({"kind": "categorical"}),
+        ["streams[0].attributes[0].name is missing"],
+    ),
+    "attribute with a strange name": (
+        attributes({"name": "Page URL", "kind": "categorical"}),
+        ['streams[0].attributes[0].name is "Page URL"', "lower-case letters"],
+    ),
+    "attribute named like a mart's column": (
+        attributes({"name": "position", "kind": "numerical"}),
+        ['attributes[0].name is "position"', "no column of the marts"],
+    ),
+    "attribute twice in a stream": (attributes(PAGE, PAGE), ['attributes[1].name is "page"', "once"]),
+    "attribute without kind": (
+        attributes({"name": "page"}),
+        ["streams[0].attributes[0].kind is missing", "categorical or numerical", "'page'"],
+    ),
+    "attribute of an unknown kind": (
+        attributes(PAGE, {"name": "device", "kind": "text"}),
+        ['streams[0].attributes[1].kind is "text"', "categorical or numerical"],
+    ),
+    "attribute with an unknown key": (
+        attributes({**PAGE, "type": "x"}),
+        ["streams[0].attributes[0].type", "name, column, kind, role"],
+    ),
+    "attribute with an unknown role": (
+        attributes({**PAGE, "role": "product"}),
+        ['streams[0].attributes[0].role is "product"', "item or monetary"],
+    ),
+    "item that is a number": (
+        attributes({"name": "page", "kind": "numerical", "role": "item"}),
+        ['attributes[0].kind is "numerical"', "categorical because the role of 'page' is item"],
+    ),
+    "money that is a category": (
+        attributes({"name": "page", "kind": "categorical", "role": "monetary"}),
+        ['attributes[0].kind is "categorical"', "numerical because the role of 'page' is monetary"],
+    ),
+    "role twice": (
+        attributes({**PAGE, "role": "item"}, {"name": "device", "kind": "categorical", "role": "item"}),
+        ["streams[0].attributes[1].role", "one attribute with that role", "'page' (streams[0].attributes[0])"],
+    ),
+    "one attribute of two kinds": (
+        {"streams": [stream(attributes=[PAGE]), stream(attributes=[{"name": "page", "kind": "numerical"}])]},
+        ['streams[1].attributes[0].kind is "numerical"', "categorical as in streams[0].attributes[0]"],
+    ),
+    "one attribute with and without a role": (
+        {"streams": [stream(attributes=[{**PAGE, "role": "item"}]), stream(attributes=[PAGE])]},
+        ["streams[1].attributes[0].role is missing", "item as in streams[0].attributes[0]"],
+    ),
+    "profile without model": ({"profile": {"attributes": [PAGE]}}, ["profile.model is missing"]),
+    "profile with an unknown key": (
+        {"profile": {"model": "stg_customers", "columns": []}},
+        ["profile.columns", "model, customer_id, attributes"],
+    ),
+    "profile attribute with a role": (
+        {"profile": {"model": "stg_customers", "attributes": [{**PAGE, "role": "item"}]}},
+        ["profile.attributes[0].role", "name, column, kind"],
+    ),
+    "horizon of no days": ({"horizon_days": 0}, ["horizon_days is 0", "whole number of at least 1"]),
+    "horizon as text": ({"horizon_days": "90"}, ['horizon_days is "90"', "whole number"]),
+    "no train cutoff": ({"train_cutoffs": -1}, ["train_cutoffs is -1", "whole number of at least 1"]),
+    "history shorter than the sequence": (
+        {"history_length": 10},
+        ["history_length is 10", "at least sequence_length, which is 15"],
+    ),
+    "as_of that is no time": ({"as_of": "yesterday"}, ['as_of is "yesterday"', "a timestamp such as"]),
+    "cutoffs as text": ({"cutoffs": "2025-01-01"}, ["cutoffs is", "a list of {cutoff_at, role}"]),
+    "cutoff without a time": ({"cutoffs": [{"role": "train"}]}, ["cutoffs[0].cutoff_at is missing", "timestamp"]),
+    "cutoff in month 13": (
+        {"cutoffs": [{"cutoff_at": "2025-13-01", "role": "train"}]},
+        ['cutoffs[0].cutoff_at is "2025-13-01"', "timestamp"],
+    ),
+    "cutoff with an unknown role": (
+        {"cutoffs": [{"cutoff_at": "2025-01-01", "role": "test"}]},
+        ['cutoffs[0].role is "test"', "train, evaluate or score"],
+    ),
+    "cutoff twice": (
+        {"cutoffs": [{"cutoff_at": "2025-01-01", "role": "train"}, {"cutoff_at": "2025-01-01", "role": "score"}]},
+        ["cutoffs[1].cutoff_at", "once"],
+    ),
+    "churn with an unknown key": ({"churn": {"types": ["order"]}}, ["churn.types", "activity_types"]),
+    "churn types as text": ({"churn": {"activity_types": "order"}}, ["churn.activity_types is", "a list"]),
+}
+
+# Parsing takes seconds, a message milliseconds: one process parses once and then compiles with each set of variables.
+COMPILE_ALL = """
+import json, sys
+from dbt.cli.main import dbtRunner
+
+parsed = dbtRunner().invoke(["--quiet", "parse"])
+assert parsed.success, parsed.exception
+selected = ["activity_log", "cutoffs", "activity_sequences", "customer_profiles", "churn_labels"]
+messages = {}
+for name, variables in json.load(sys.stdin).items():
+    command = ["--quiet", "compile", "--no-populate-cache", "--vars", json.dumps(variables), "--select", *selected]
+    done = dbtRunner(manifest=parsed.result).invoke(command)
+    failed = [str(result.message) for result in done.result.results if result.status == "error"] if done.result else []
+    messages[name] = str(done.exception) if done.exception else " ".join(failed)
+print("MESSAGES" + json.dumps(messages))
+"""
+
+
+@pytest.fixture(scope="module")
+def messages(demo_project) -> dict[str, str]:
+    cases = {name: variables for name, (variables, _) in WRONG.items()}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE_ALL],
+        input=json.dumps({"none wrong": {}, **cases}),
+        cwd=demo_project.folder,
+        env=demo_project.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert "MESSAGES" in done.stdout, done.stdout + done.stderr
+    return json.loads(done.stdout.split("MESSAGES")[1])
+
+
+def test_the_demo_settings_are_good(messages):
+    assert messages["none wrong"] == ""
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_variable_is_named(messages, name):
+    lines = [line for line in messages[name].splitlines() if "vars: caspr: " in line]
+    assert len(lines) == 1, messages[name]
+    for part in WRONG[name][1]:
+        assert part in lines[0]
+
+
+def test_a_wrong_variable_stops_at_parse_time(demo_project):
+    done = demo_project.try_dbt("parse", "--vars", json.dumps({"streams": [stream(activity_type=None)]}))
+    assert done.returncode == 2
+    assert "vars: caspr: streams[0].activity_type is missing; expected either" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not demo_project.database.exists()
+
+
+VISITS = "select 1 as visit_id, 'c1' as customer_id, timestamp '2025-01-01' as visited_at, 'home' as page"
+
+
+def test_the_package_says_what_it_needs(tmp_path):
+    installing = install_package(tmp_path / "empty", {}, {"visits": VISITS})
+    done = installing.try_dbt("parse")
+    assert done.returncode == 2
+    assert "vars: caspr: streams is missing; expected a list of streams" in done.stdout
+
+
+def test_an_unknown_model_and_a_slip_in_a_key_are_named(tmp_path):
+    installing = install_package(
+        tmp_path / "slips", {"streams": [stream(model="vists")], "horizon_day": 30}, {"visits": VISITS}
+    )
+    done = installing.try_dbt("parse")
+    assert done.returncode == 2
+    assert "vars: caspr: horizon_day is 30; expected no such key; the keys are: streams, profile" in done.stdout
+
+    project = installing.folder / "dbt_project.yml"
+    project.write_text(project.read_text().replace("horizon_day:", "horizon_days:"))
+    done = installing.try_dbt("parse")
+    assert done.returncode == 2
+    assert "depends on a node named 'vists' in package or project 'installing' which was not found" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"occurred_at": "visit_time"},
+            "vars: caspr: streams[0].occurred_at is \"visit_time\"; expected a column of model 'visits', "
+            "which has: visit_id, customer_id, visited_at, page",
+        ),
+        (
+            {"attributes": [{"name": "seite", "column": "page", "kind": "numerical"}]},
+            "vars: caspr: streams[0].attributes[0].column is \"page\"; expected a column of numbers; "
+            "in model 'visits' its type is VARCHAR",
+        ),
+    ],
+)
+def test_a_wrong_column_stops_before_a_mart_is_built(tmp_path, changes, message):
+    settings = {"streams": [stream(model="visits", **changes)]}
+    installing = install_package(tmp_path / "columns", settings, {"visits": VISITS})
+    done = installing.try_dbt("build")
+    assert done.returncode == 1
+    assert message in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    with installing.connect() as connection:
+        tables = connection.execute("select table_name from duckdb_tables() where schema_name = 'main'").fetchall()
+    assert tables == []

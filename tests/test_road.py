@@ -1,0 +1,201 @@
+"""The whole road on a small simulated shop, as its user walks it: real processes, a real DuckDB file, every exit code."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+
+from caspr_train.simulate import write_shop
+
+ROOT = Path(__file__).parent.parent
+PARTS = ("models", "macros", "python_models", "profiles", "dbt_project.yml")
+TRAIN = ("--gpus", "0", "--epochs", "2", "--batch-size", "64")
+
+
+@dataclass
+class Project:
+    """A copy of the project with a shop of its own."""
+
+    folder: Path
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "caspr.duckdb"
+
+    def run(self, *command: str) -> subprocess.CompletedProcess:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("DBT_", "CASPR_"))}
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+
+    def dbt(self, *arguments: str) -> str:
+        done = self.run(str(Path(sys.executable).parent / "dbt"), *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def caspr(self, *arguments: str) -> subprocess.CompletedProcess:
+        return self.run(sys.executable, "-m", "caspr_train", *arguments)
+
+    def caspr_ok(self, *arguments: str) -> str:
+        done = self.caspr(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def caspr_fails(self, code: int, message: str, *arguments: str) -> str:
+        """The command ends with `code` and one line that matches `message`, and shows no traceback."""
+        done = self.caspr(*arguments)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        lines = [line for line in done.stderr.splitlines() if line.startswith("caspr_train: ")]
+        assert len(lines) == 1 and re.search(message, lines[0]), done.stderr
+        return done.stderr
+
+    def rows(self, sql: str) -> list[tuple]:
+        with duckdb.connect(str(self.database), read_only=True) as connection:
+            return connection.execute(sql).fetchall()
+
+
+def make_project(folder: Path, customers: int) -> Project:
+    for part in PARTS:
+        source = ROOT / part
+        shutil.copytree(source, folder / part) if source.is_dir() else shutil.copy(source, folder / part)
+    (folder / "profiles.yml").symlink_to("profiles/profiles.yml")
+    (folder / "seeds").mkdir()
+    shutil.copy(ROOT / "seeds" / "_seeds.yml", folder / "seeds")
+    if customers:
+        list(write_shop(folder / "seeds", customers, 11, "csv"))
+    else:
+        for seed in (ROOT / "seeds").glob("*.csv"):
+            (folder / "seeds" / seed.name).write_text(seed.open().readline())
+    return Project(folder)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Project:
+    """The tests below walk the road in the order in which they stand."""
+    return make_project(tmp_path_factory.mktemp("shop"), customers=300)
+
+
+def test_without_a_database_the_trainer_says_what_to_run(project):
+    project.caspr_fails(1, r"no database at caspr\.duckdb .*run `dbt build` first")
+    assert not (project.folder / "runs").exists()
+
+
+def test_a_build_before_any_training_is_green_and_rests_on_rfm(project):
+    project.dbt("build", "--quiet", "--warn-error")
+    assert project.rows("select distinct representation from model_performance") == [("rfm",)]
+    customers = project.rows("select count(distinct customer_id) from activity_log")
+    assert project.rows("select count(distinct customer_id) from churn_predictions") == customers
+    assert project.rows("select count(distinct customer_id) from lifetime_value_predictions") == customers
+    assert project.rows("select count(*) from customer_embeddings") == [(0,)]
+
+
+def test_more_gpus_than_there_are(project):
+    project.caspr_fails(2, r"--gpus 64: asked for 64, found \d+ on this machine", "--gpus", "64")
+
+
+def test_two_processes_train_embed_and_load(project):
+    said = project.caspr_ok(*TRAIN, "--processes", "2")
+    assert "2 processes on the CPU" in said and "customer_embeddings" in said and "runs/" in said
+    expected = project.rows("select count(*) from customer_profiles")
+    assert project.rows("select count(*) from customer_embeddings") == expected
+    assert project.rows(
+        "select count(*) from customer_profiles anti join customer_embeddings using (customer_id, cutoff_at)") == [(0,)]
+    assert project.rows("select distinct len(embedding) from customer_embeddings") == [(32,)]
+    assert project.rows("select count(*) from customer_embeddings where list_contains(embedding, 'nan'::float)") == [(0,)]
+    assert project.rows("select processes, preset from main_trained.training_runs") == [(2, "default")]
+    assert project.rows("select count(*) > 100 from item_embeddings") == [(True,)]
+    (run,) = (project.folder / "runs").iterdir()
+    assert sorted(f.name for f in run.iterdir()) == [
+        "bundle", "customer_embeddings.parquet", "item_embeddings.parquet", "training_runs.parquet"]
+
+
+def test_the_next_build_scores_with_the_embeddings_and_the_report_prints_the_table(project):
+    project.dbt("build", "--quiet", "--warn-error", "--select", "source:caspr_trained+")
+    found = project.rows("select distinct learner, representation from model_performance order by all")
+    assert found == [(learner, representation) for learner in ("lightgbm", "random_forest")
+                     for representation in ("caspr", "caspr_rfm", "rfm", "rfm_noise")]  # fmt: skip
+    assert project.rows("select count(*) from model_performance where standard_error is null or value is null") == [(0,)]
+    said = project.caspr_ok("report")
+    assert "caspr_rfm" in said and "churn_predictions" in said and "dbt show" in said
+    query = re.search(r'--inline "(.*)"', said).group(1)
+    assert len(project.rows(query)) == 10
+
+
+def test_training_again_changes_nothing(project):
+    before = project.rows("select customer_id, cutoff_at, embedding from customer_embeddings order by all")
+    said = project.caspr_ok(*TRAIN, "--processes", "2")
+    assert "trained already" in said
+    assert project.rows("select customer_id, cutoff_at, embedding from customer_embeddings order by all") == before
+    assert project.rows("select count(*) from main_trained.training_runs") == [(1,)]
+
+
+def test_the_bundle_embeds_again_to_the_same_vectors(project):
+    before = project.rows("select customer_id, cutoff_at, embedding from customer_embeddings order by all")
+    project.caspr_ok("embed", "--gpus", "0")
+    after = project.rows("select customer_id, cutoff_at, embedding from customer_embeddings order by all")
+    assert [row[:2] for row in before] == [row[:2] for row in after]
+    np.testing.assert_array_equal([row[2] for row in before], [row[2] for row in after])
+
+
+def test_a_locked_database_is_waited_for_and_the_embeddings_are_kept(project):
+    """Another process reads: the marts can be read too, but nothing can be loaded until it is gone."""
+    hold = f"import duckdb; c = duckdb.connect({str(project.database)!r}, read_only=True); print('held', flush=True); input()"
+    holder = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        said = project.caspr_fails(
+            1, r"still held by another process after 1 s.*kept in runs/\w{12}; `python -m caspr_train load` loads them",
+            *TRAIN, "--seed", "8", "--wait", "1")  # fmt: skip
+        assert "held by another process; waiting up to 1 s" in said
+    finally:
+        holder.communicate("\n")
+    assert project.rows("select count(distinct model_version) from customer_embeddings") == [(1,)]
+    (before,) = project.rows("select distinct model_version from customer_embeddings")
+    assert "customer_embeddings" in project.caspr_ok("load")
+    (after,) = project.rows("select distinct model_version from customer_embeddings")
+    assert before != after
+    assert project.rows("select count(*) from main_trained.training_runs") == [(2,)]
+
+
+def test_what_is_no_run_is_not_loaded(project):
+    project.caspr_fails(1, r"models holds no customer_embeddings\.parquet: expected the folder of a finished run",
+                        "load", "models")  # fmt: skip
+    project.caspr_fails(1, r"models is no bundle", "embed", "--bundle", "models")
+
+
+def test_a_bundle_of_another_schema_is_refused(project):
+    settings = project.folder / "dbt_project.yml"
+    text = settings.read_text()
+    settings.write_text(text.replace("            - {name: device, kind: categorical}\n", ""))
+    assert settings.read_text() != text
+    project.dbt("build", "--quiet", "--select", "activity_attributes", "activity_log+1")
+    project.caspr_fails(1, r"made from another schema: device only in the bundle", "embed", "--gpus", "0")
+    settings.write_text(text)
+
+
+def test_a_folder_without_a_project(project):
+    project.caspr_fails(2, r"no dbt_project\.yml in .*--project-dir", "--project-dir", "models")
+
+
+def test_missing_marts_and_empty_marts(tmp_path):
+    empty = make_project(tmp_path, customers=0)
+    duckdb.connect(str(empty.database)).close()
+    empty.caspr_fails(1, r"activity_attributes does not exist.*run `dbt build` first")
+    empty.dbt("build", "--quiet", "--warn-error")
+    assert empty.rows("select count(*) from model_performance") == [(0,)]
+    empty.caspr_fails(1, r"the mart cutoffs holds no rows; expected at least one of role train")
+    assert "No performance yet" in empty.caspr_ok("report")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_installed_command_is_the_module(project):
+    command = str(Path(sys.executable).parent / "caspr_train")
+    assert project.run(command, "--version").stdout == project.caspr("--version").stdout
