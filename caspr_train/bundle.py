@@ -1,4 +1,4 @@
-"""The bundle: a folder with everything needed to embed again. safetensors and JSON, nothing that executes on loading."""
+"""The bundle: a folder with everything needed to embed again. safetensors and JSON: loading it executes nothing."""
 
 from __future__ import annotations
 
@@ -72,17 +72,23 @@ class Bundle:
         """Read the bundle in `folder`. DataError: not a bundle, of a newer format, or changed since it was written."""
         folder = Path(folder)
         if not (folder / DESCRIPTION).is_file() or not (folder / WEIGHTS).is_file():
-            raise DataError(f"{folder} is no bundle: expected a folder with {DESCRIPTION} and {WEIGHTS}, as "
-                            "`python -m caspr_train` writes it to runs/<version>/bundle")  # fmt: skip
+            raise DataError(
+                f"{folder} is no bundle: expected a folder with {DESCRIPTION} and {WEIGHTS}, as "
+                "`python -m caspr_train` writes it to runs/<version>/bundle"
+            )
         try:
             saved = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             raise DataError(f"{folder / DESCRIPTION} is not JSON ({error}); train again") from None
         if saved.get("format") != FORMAT:
-            raise DataError(f"{folder}: bundle format {saved.get('format')!r}, this version reads {FORMAT}; train again")
+            raise DataError(
+                f"{folder}: bundle format {saved.get('format')!r}, this version reads {FORMAT}; train again"
+            )
         if _sha256(folder / WEIGHTS) != saved["weights_sha256"]:
-            raise DataError(f"{folder / WEIGHTS} does not match the checksum in {DESCRIPTION}: the file was changed or "
-                            "cut short; take the bundle from its backup or train again")  # fmt: skip
+            raise DataError(
+                f"{folder / WEIGHTS} does not match the checksum in {DESCRIPTION}: the file was changed or "
+                "cut short; take the bundle from its backup or train again"
+            )
         return cls(
             model_version=saved["model_version"],
             config=Config(**saved["config"]),

@@ -50,12 +50,18 @@ def train(options: argparse.Namespace) -> None:
         bundle = Bundle.load(run / "bundle")
         print(f"this model is trained already (same data, config and code): {run}/bundle; delete it to train again")
     else:
-        print(f"training preset {config.preset} on {processes}: {len(marts.train.sequences):,} sequences, "
-              f"{config.epochs_for(len(marts.train.sequences))} epochs", flush=True)  # fmt: skip
+        print(
+            f"training preset {config.preset} on {processes}: {len(marts.train.sequences):,} sequences, "
+            f"{config.epochs_for(len(marts.train.sequences))} epochs",
+            flush=True,
+        )
         bundle = train_bundle(marts, config, processes, project, run)
         metrics = bundle.metrics
-        print(f"trained {metrics['parameters']:,} weights in {metrics['seconds']:.0f} s, "
-              f"{metrics['sequences_per_second']:,.0f} sequences/s", flush=True)  # fmt: skip
+        print(
+            f"trained {metrics['parameters']:,} weights in {metrics['seconds']:.0f} s, "
+            f"{metrics['sequences_per_second']:,.0f} sequences/s",
+            flush=True,
+        )
     _embed_and_load(bundle, marts, run, processes, warehouse)
 
 
@@ -99,11 +105,17 @@ def simulate(options: argparse.Namespace) -> None:
     """Write the simulated demo shop: CSV into seeds/, or with --out Parquet of the same columns."""
     from caspr_train.simulate import write_shop
 
-    if options.customers < 1:
-        raise UsageError(f"--customers {options.customers}: expected a whole number of 1 or more")
     folder, kind = (options.out, "parquet") if options.out else (Path("seeds"), "csv")
-    for path in write_shop(folder, options.customers, options.seed, kind).values():
+    if options.out is None and not folder.is_dir():
+        raise UsageError("there is no folder seeds here: run from the project's root, or name a folder with --out")
+    paths = write_shop(folder, options.customers, options.seed, kind, progress=_say_customers)
+    for path in paths.values():
         print(f"wrote {path} ({path.stat().st_size / 1e6:,.1f} MB)")
+
+
+def _say_customers(done: int, customers: int) -> None:
+    if customers > done:
+        print(f"{done:,} of {customers:,} customers", file=sys.stderr, flush=True)
 
 
 def _runs(options: argparse.Namespace) -> Path:
@@ -130,7 +142,9 @@ def _load(run: Path, warehouse) -> None:
     try:
         rows = warehouse.load(run)
     except CasprError as error:
-        raise type(error)(f"{error}. The embeddings are kept in {run}; `python -m caspr_train load` loads them") from None
+        raise type(error)(
+            f"{error}. The embeddings are kept in {run}; `python -m caspr_train load` loads them"
+        ) from None
     print("loaded " + ", ".join(f"{warehouse.project.source(table)} ({n:,})" for table, n in rows.items()))
     print(f"bundle {run}/bundle; next: `dbt build --select source:caspr_trained+` scores with the embeddings")
 
@@ -145,8 +159,13 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--project-dir", type=Path, default=Path(), help="folder with dbt_project.yml (default: here)")
     where.add_argument("--profiles-dir", type=Path, help="folder with profiles.yml (default: as dbt finds it)")
     where.add_argument("--target", help="target of the profile (default: the profile's)")
-    where.add_argument("--wait", type=float, default=60.0, metavar="SECONDS",
-                       help="how long to wait for a database that another process holds (default: 60)")  # fmt: skip
+    where.add_argument(
+        "--wait",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="how long to wait for a database that another process holds (default: 60)",
+    )
     runs = argparse.ArgumentParser(add_help=False)
     runs.add_argument("--runs", type=Path, help="folder of the runs (default: runs in the project's folder)")
     gpus = argparse.ArgumentParser(add_help=False)
@@ -162,7 +181,9 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--processes", type=int, metavar="N", help="with --gpus 0: processes on the CPU (default: 1)")
     added.add_argument("--preset", default="default", help="default, or paper: the paper's model to the letter")
     added.add_argument("--epochs", type=int, help="passes over the sequences (default: the preset's)")
-    added.add_argument("--batch-size", type=int, help="sequences a step, all processes together (default: the preset's)")
+    added.add_argument(
+        "--batch-size", type=int, help="sequences a step, all processes together (default: the preset's)"
+    )
     added.add_argument("--seed", type=int, help="of weights, order and masks (default: 7)")
     added = command("embed", embed, gpus, runs, project)
     added.add_argument("--bundle", type=Path, help="the bundle's folder (default: that of the latest run)")

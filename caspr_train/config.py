@@ -53,9 +53,21 @@ class Config:
             if not ok:
                 raise UsageError(f"config: {name} is {getattr(self, name)!r}; expected {wanted}")
 
-        for name in ("sequence_length", "hidden", "feed_forward", "encoder_layers", "decoder_layers", "heads",
-                     "embedding_width", "batch_size", "steps", "minimum_count"):
-            expect(isinstance(getattr(self, name), int) and getattr(self, name) >= 1, name, "a whole number of 1 or more")
+        for name in (
+            "sequence_length",
+            "hidden",
+            "feed_forward",
+            "encoder_layers",
+            "decoder_layers",
+            "heads",
+            "embedding_width",
+            "batch_size",
+            "steps",
+            "minimum_count",
+        ):
+            expect(
+                isinstance(getattr(self, name), int) and getattr(self, name) >= 1, name, "a whole number of 1 or more"
+            )
         expect(self.epochs is None or self.epochs >= 1, "epochs", "a whole number of 1 or more")
         expect(self.hidden % self.heads == 0, "hidden", f"a multiple of heads ({self.heads})")
         expect(self.windows in ("latest", "random"), "windows", "'latest' or 'random'")
@@ -89,12 +101,23 @@ PRESETS = {
     # Wider and shallower, windows that end at random moments, and two objectives that look past the window's end but
     # never past the train cutoff. docs/DECISIONS.md gives the figures that chose it.
     "default": Config(
-        preset="default", windows="random", number_transform="signed_log", minimum_count=2,
-        hidden=64, feed_forward=128, encoder_layers=2, decoder_layers=1, embedding_width=32,
-        next_event_weight=1.0, future_window_weight=1.0,
-        optimizer="adamw", learning_rate=2e-3, schedule="cosine", weight_decay=0.01,
+        preset="default",
+        windows="random",
+        number_transform="signed_log",
+        minimum_count=2,
+        hidden=64,
+        feed_forward=128,
+        encoder_layers=2,
+        decoder_layers=1,
+        embedding_width=32,
+        next_event_weight=1.0,
+        future_window_weight=1.0,
+        optimizer="adamw",
+        learning_rate=2e-3,
+        schedule="cosine",
+        weight_decay=0.01,
     ),
-}  # fmt: skip
+}
 
 
 def preset(name: str, **changes: Any) -> Config:

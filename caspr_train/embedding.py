@@ -18,14 +18,23 @@ from caspr_train.sequences import PackedSequences, Windows
 
 SEQUENCES_AT_ONCE = 4096
 
-CUSTOMER_EMBEDDINGS = pa.schema([
-    ("customer_id", pa.string()), ("cutoff_at", pa.timestamp("us")), ("model_version", pa.string()),
-    ("embedding", pa.list_(pa.float32())), ("embedded_at", pa.timestamp("us")),
-])  # fmt: skip
-ITEM_EMBEDDINGS = pa.schema([
-    ("item", pa.string()), ("model_version", pa.string()), ("embedding", pa.list_(pa.float32())),
-    ("embedded_at", pa.timestamp("us")),
-])  # fmt: skip
+CUSTOMER_EMBEDDINGS = pa.schema(
+    [
+        ("customer_id", pa.string()),
+        ("cutoff_at", pa.timestamp("us")),
+        ("model_version", pa.string()),
+        ("embedding", pa.list_(pa.float32())),
+        ("embedded_at", pa.timestamp("us")),
+    ]
+)
+ITEM_EMBEDDINGS = pa.schema(
+    [
+        ("item", pa.string()),
+        ("model_version", pa.string()),
+        ("embedding", pa.list_(pa.float32())),
+        ("embedded_at", pa.timestamp("us")),
+    ]
+)
 
 
 @torch.no_grad()
@@ -45,12 +54,18 @@ def write_customer_embeddings(
     rows = 0
     with _whole(path) as draft, pq.ParquetWriter(draft, CUSTOMER_EMBEDDINGS) as writer:
         for keys, vectors in parts:
-            writer.write_table(pa.table({
-                "customer_id": keys["customer_id"].cast(pa.string()),
-                "cutoff_at": keys["cutoff_at"].cast(pa.timestamp("us")),
-                **_constant(len(keys), model_version, embedded_at),
-                "embedding": _lists(vectors),
-            }).select(CUSTOMER_EMBEDDINGS.names).cast(CUSTOMER_EMBEDDINGS))  # fmt: skip
+            writer.write_table(
+                pa.table(
+                    {
+                        "customer_id": keys["customer_id"].cast(pa.string()),
+                        "cutoff_at": keys["cutoff_at"].cast(pa.timestamp("us")),
+                        **_constant(len(keys), model_version, embedded_at),
+                        "embedding": _lists(vectors),
+                    }
+                )
+                .select(CUSTOMER_EMBEDDINGS.names)
+                .cast(CUSTOMER_EMBEDDINGS)
+            )
             rows += len(keys)
     return rows
 
@@ -63,10 +78,13 @@ def write_item_embeddings(path: Path, bundle: Bundle, embedded_at: datetime) -> 
         place = bundle.schema.select("sequence", "categorical").index(item)
         names = bundle.encoding.vocabularies_[f"sequence.{item.name}"].values_
         vectors = bundle.model().item_table(place).numpy()[RESERVED:]
-    table = pa.table({
-        "item": pa.array(names, pa.string()), **_constant(len(names), bundle.model_version, embedded_at),
-        "embedding": _lists(vectors),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "item": pa.array(names, pa.string()),
+            **_constant(len(names), bundle.model_version, embedded_at),
+            "embedding": _lists(vectors),
+        }
+    )
     with _whole(path) as draft:
         pq.write_table(table.select(ITEM_EMBEDDINGS.names).cast(ITEM_EMBEDDINGS), draft)
     return len(names)

@@ -101,7 +101,7 @@ class Encoding:
         return [SECONDS_SINCE_PREVIOUS, *(a.name for a in self.schema.select("sequence", "numerical"))]
 
     def fit(self, activities: pa.Table, profiles: pa.Table) -> Encoding:
-        """Learn from the rows of the train cutoff: `activities` of activity_sequences, `profiles` of customer_profiles."""
+        """Learn from the rows of the train cutoffs: of activity_sequences and of customer_profiles."""
         for scope, table in (("sequence", activities), ("profile", profiles)):
             for attribute in self.schema.select(scope, "categorical"):
                 vocabulary = Vocabulary(self.minimum_count).fit(table[attribute.column])
@@ -116,12 +116,14 @@ class Encoding:
 
     def categories(self, scope: str, table: pa.Table) -> np.ndarray:
         """Codes [rows, categorical attributes of the scope]."""
-        columns = [self.vocabularies_[f"{scope}.{a.name}"].transform(table[a.column])
-                   for a in self.schema.select(scope, "categorical")]
+        columns = [
+            self.vocabularies_[f"{scope}.{a.name}"].transform(table[a.column])
+            for a in self.schema.select(scope, "categorical")
+        ]
         return np.stack(columns, axis=1) if columns else np.zeros((len(table), 0), np.int16)
 
     def numbers(self, scope: str, table: pa.Table) -> np.ndarray:
-        """Standardised numbers [rows, n], float32, NaN = missing; for scope `sequence` seconds_since_previous is first."""
+        """Standardised numbers [rows, n], float32, NaN = missing; an activity's seconds_since_previous comes first."""
         columns = []
         if scope == "sequence":
             scaler = self.scalers_[f"sequence.{SECONDS_SINCE_PREVIOUS}"]
@@ -143,9 +145,10 @@ class Encoding:
             "number_transform": self.number_transform,
             "minimum_count": self.minimum_count,
             "vocabularies": {key: v.values_ for key, v in self.vocabularies_.items()},
-            "scalers": {k: {"transform": s.transform_name, "mean": s.mean_, "scale": s.scale_}
-                        for k, s in self.scalers_.items()},
-        }  # fmt: skip
+            "scalers": {
+                k: {"transform": s.transform_name, "mean": s.mean_, "scale": s.scale_} for k, s in self.scalers_.items()
+            },
+        }
 
     @classmethod
     def from_dict(cls, schema: Schema, saved: Mapping[str, Any]) -> Encoding:

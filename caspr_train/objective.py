@@ -62,9 +62,9 @@ def count_targets(batch: Batch, hide: Tensor) -> Denominators:
     masked = torch.cat([hide.sum().expand(categories).double(), (~batch.numbers[hide].isnan()).sum(0).double()])
     if batch.future is None:
         return Denominators(masked, torch.zeros_like(masked), masked.new_zeros(len(FUTURE_TARGETS)))
-    following = torch.cat([
-        (batch.next_categories != PAD).sum(0).double(), (~batch.next_numbers.isnan()).sum(0).double()
-    ])  # fmt: skip
+    following = torch.cat(
+        [(batch.next_categories != PAD).sum(0).double(), (~batch.next_numbers.isnan()).sum(0).double()]
+    )
     return Denominators(masked, following, (~batch.future.isnan()).sum(0).double())
 
 
@@ -94,8 +94,9 @@ def weighted(sums: LossSums, denominators: Denominators, config: Config) -> Tens
 def _event_losses(model: Caspr, rows: Tensor, categories: Tensor, numbers: Tensor) -> Tensor:
     """Sums [c + n] of cross-entropy (PAD ignored) and squared error (NaN ignored) of events predicted from `rows`."""
     logits = model.category_head(rows).float().split(model.shape.sequence_cardinalities, dim=-1)
-    losses = [F.cross_entropy(logit, categories[:, i], ignore_index=PAD, reduction="sum")
-              for i, logit in enumerate(logits)]
+    losses = [
+        F.cross_entropy(logit, categories[:, i], ignore_index=PAD, reduction="sum") for i, logit in enumerate(logits)
+    ]
     known = ~numbers.isnan()
     error = (model.number_head(rows).float() - numbers.nan_to_num()).square() * known
     return torch.cat([torch.stack(losses), error.sum(0)]) if losses else error.sum(0)

@@ -42,7 +42,9 @@ def pack(activities: pa.Table, profiles: pa.Table, encoding: Encoding) -> tuple[
     monetary = encoding.schema.with_role("monetary")
     money = np.full(len(activities), np.nan)
     if monetary is not None:
-        money = np.asarray(activities[monetary.column].cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False))
+        money = np.asarray(
+            activities[monetary.column].cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False)
+        )
     packed = PackedSequences(
         categories=torch.from_numpy(encoding.categories("sequence", activities)),
         numbers=torch.from_numpy(encoding.numbers("sequence", activities)),

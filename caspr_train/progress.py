@@ -33,8 +33,11 @@ class Progress:
             self.bar.set_postfix_str(f"loss {loss:.4f}{held_out}  {rate:,.0f} sequences/s")
         elif not self.quiet and (done in (1, self.epochs) or now - self.said >= SECONDS_BETWEEN_LINES):
             left = (now - self.started) / done * (self.epochs - done)
-            print(f"epoch {done}/{self.epochs}  loss {loss:.4f}{held_out}  {rate:,.0f} sequences/s  "
-                  f"{left:.0f} s left", file=sys.stderr, flush=True)  # fmt: skip
+            print(
+                f"epoch {done}/{self.epochs}  loss {loss:.4f}{held_out}  {rate:,.0f} sequences/s  {left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
             self.said = now
 
     def close(self) -> None:

@@ -35,8 +35,10 @@ class DbtProject:
         from dbt.flags import get_flags
 
         if not (folder / "dbt_project.yml").is_file():
-            raise UsageError(f"no dbt_project.yml in {folder.resolve()}: run from the dbt project's folder, or name it "
-                             "with --project-dir")  # fmt: skip
+            raise UsageError(
+                f"no dbt_project.yml in {folder.resolve()}: run from the dbt project's folder, or name it "
+                "with --project-dir"
+            )
         arguments = ["--quiet", "--log-level", "none", "parse", "--project-dir", str(folder)]
         if profiles_dir is not None:
             arguments += ["--profiles-dir", str(profiles_dir)]
@@ -78,10 +80,11 @@ class DbtProject:
         return node
 
     def _not_installed(self, thing: str) -> UsageError:
-        return UsageError(f"the dbt project in {self.folder.resolve()} has no {thing} of package {PACKAGE}: add the "
-                          "package to packages.yml and run `dbt deps`")  # fmt: skip
+        return UsageError(
+            f"the dbt project in {self.folder.resolve()} has no {thing} of package {PACKAGE}: add the "
+            "package to packages.yml and run `dbt deps`"
+        )
 
 
 def _one_line(error: BaseException | None) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-

@@ -14,9 +14,20 @@ def performance_text(reader: Reader) -> str:
 def where_to_look(reader: Reader) -> str:
     """The names of the tables that people read, and one query to begin with."""
     predictions = reader.relation("churn_predictions")
-    tables = [reader.relation(m) for m in
-              ("churn_predictions", "lifetime_value_predictions", "model_performance", "customer_embeddings")]
-    query = (f"select customer_id, churn_probability from {predictions} where learner = 'lightgbm' "
-             "and representation = 'rfm' order by churn_probability desc limit 10")  # fmt: skip
-    return "\n".join(["", f"tables in {reader.where}:", *(f"  {t}" for t in tables), "look at them:",
-                      f'  dbt show --limit 10 --inline "{query.replace(chr(34), "")}"'])  # fmt: skip
+    tables = [
+        reader.relation(m)
+        for m in ("churn_predictions", "lifetime_value_predictions", "model_performance", "customer_embeddings")
+    ]
+    query = (
+        f"select customer_id, churn_probability from {predictions} where learner = 'lightgbm' "
+        "and representation = 'rfm' order by churn_probability desc limit 10"
+    )
+    return "\n".join(
+        [
+            "",
+            f"tables in {reader.where}:",
+            *(f"  {t}" for t in tables),
+            "look at them:",
+            f'  dbt show --limit 10 --inline "{query.replace(chr(34), "")}"',
+        ]
+    )

@@ -33,8 +33,17 @@ from caspr_train.trainer import Job, train
 from caspr_train.warehouse import DuckDBWarehouse
 
 # The modules that decide what is learnt; their text is part of a model's version.
-LEARNING = ["config.py", "encoding.py", "model/autoencoder.py", "model/blocks.py", "model/events.py", "objective.py",
-            "packing.py", "sequences.py", "trainer.py"]  # fmt: skip
+LEARNING = [
+    "config.py",
+    "encoding.py",
+    "model/autoencoder.py",
+    "model/blocks.py",
+    "model/events.py",
+    "objective.py",
+    "packing.py",
+    "sequences.py",
+    "trainer.py",
+]
 
 
 @dataclass
@@ -56,7 +65,7 @@ class Marts:
 
     @classmethod
     def read(cls, warehouse: DuckDBWarehouse, config: Config | None, bundle: Bundle | None = None) -> Marts:
-        """Read all cutoffs; fit the encoding on the train cutoffs, or take the bundle's, whose schema must be the same."""
+        """Read all cutoffs; fit the encoding on the train cutoffs, or take the bundle's if its schema is the same."""
         with warehouse.reading() as reader:
             schema, rows = reader.schema(), reader.cutoffs()
             if bundle is not None:
@@ -65,9 +74,11 @@ class Marts:
             fitted = [(reader.activities(schema, at), reader.profiles(schema, at)) for at in training]
             activities, profiles = (pa.concat_tables(tables) for tables in zip(*fitted, strict=True))
             if not len(activities):
-                raise DataError(f"{warehouse}: activity_sequences has no rows at the train cutoff "
-                                f"{', '.join(map(str, training))}; expected activities before it. Are horizon_days and as_of "
-                                "right for this data? Then run `dbt build`")  # fmt: skip
+                raise DataError(
+                    f"{warehouse}: activity_sequences has no rows at the train cutoff "
+                    f"{', '.join(map(str, training))}; expected activities before it. Do horizon_days and as_of "
+                    "suit this data? Set them and run `dbt build`"
+                )
             if bundle is not None:
                 encoding = bundle.encoding
             else:
@@ -76,8 +87,11 @@ class Marts:
             for row in rows:
                 if row["role"] != "train":
                     at = row["cutoff_at"]
-                    cutoffs.append(PackedCutoff(at, row["role"], *pack(reader.activities(schema, at),
-                                                                      reader.profiles(schema, at), encoding)))
+                    cutoffs.append(
+                        PackedCutoff(
+                            at, row["role"], *pack(reader.activities(schema, at), reader.profiles(schema, at), encoding)
+                        )
+                    )
             ends = next(row["horizon_ends_at"] for row in rows if row["role"] == "train")
             return cls(encoding, cutoffs, int((ends - training[0]).total_seconds()), reader.watermark())
 
@@ -99,8 +113,12 @@ class Marts:
 def model_version(marts: Marts, config: Config) -> str:
     """Twelve hex digits that name the model which this data, this config and this code make."""
     digest = hashlib.sha256()
-    digest.update(json.dumps([config.as_dict(), marts.encoding.schema.as_list(), marts.encoding.as_dict(),
-                              marts.horizon_seconds], sort_keys=True).encode())  # fmt: skip
+    digest.update(
+        json.dumps(
+            [config.as_dict(), marts.encoding.schema.as_list(), marts.encoding.as_dict(), marts.horizon_seconds],
+            sort_keys=True,
+        ).encode()
+    )
     for name, tensor in sorted(marts.train.sequences.tensors().items()):
         digest.update(name.encode())
         digest.update(memoryview(tensor.contiguous().numpy()).cast("B") if tensor.numel() else b"")
@@ -121,7 +139,9 @@ def train_bundle(marts: Marts, config: Config, processes: Processes, project: Db
     safetensors.torch.save_file({**marts.train.sequences.tensors(), "held_out": out}, work / "sequences.safetensors")
     scaler = marts.encoding.scalers_[f"sequence.{SECONDS_BEFORE_CUTOFF}"]
     looks_ahead = config.next_event_weight or config.future_window_weight
-    job = Job(config, shape_of(marts.encoding), (scaler.mean_, scaler.scale_), marts.horizon_seconds if looks_ahead else 0)
+    job = Job(
+        config, shape_of(marts.encoding), (scaler.mean_, scaler.scale_), marts.horizon_seconds if looks_ahead else 0
+    )
     started = _now()
     launch(train, processes, work, work, job)
     metrics = json.loads((work / "metrics.json").read_text())
@@ -137,8 +157,9 @@ def train_bundle(marts: Marts, config: Config, processes: Processes, project: Db
         "dbt_invocation_id": project.dbt_invocation_id,
         "git_commit": project.git_commit(),
     }
-    bundle = Bundle(run.name, config, marts.encoding, safetensors.torch.load_file(work / "weights.safetensors"),
-                    metrics, lineage)  # fmt: skip
+    bundle = Bundle(
+        run.name, config, marts.encoding, safetensors.torch.load_file(work / "weights.safetensors"), metrics, lineage
+    )
     bundle.save(run / "bundle")
     shutil.rmtree(work)
     return bundle
@@ -165,11 +186,15 @@ def latest_run(runs: Path) -> Path:
 
 def expect_complete(run: Path) -> None:
     """Raise DataError unless the folder holds the three files that `load` takes."""
-    missing = [name for name in ("customer_embeddings", "item_embeddings", "training_runs")
-               if not (run / f"{name}.parquet").is_file()]
+    missing = [
+        name
+        for name in ("customer_embeddings", "item_embeddings", "training_runs")
+        if not (run / f"{name}.parquet").is_file()
+    ]
     if missing:
-        raise DataError(f"{run} holds no {missing[0]}.parquet: expected the folder of a finished run, such as "
-                        "runs/0123456789ab")  # fmt: skip
+        raise DataError(
+            f"{run} holds no {missing[0]}.parquet: expected the folder of a finished run, such as runs/0123456789ab"
+        )
 
 
 def _write_training_run(bundle: Bundle, marts: Marts, path: Path) -> None:
@@ -211,5 +236,3 @@ def _now() -> datetime:
 
 def _instant(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
-
-

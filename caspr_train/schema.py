@@ -34,9 +34,12 @@ class Schema:
         if not rows:
             raise DataError("activity_attributes is empty; expected one row an attribute: run `dbt build`")
         rows = sorted(rows, key=lambda row: (SCOPES.index(row["scope"]), row["attribute_rank"]))
-        return cls(tuple(
-            Attribute(row["attribute_name"], row["scope"], row["kind"], row["role"], row["column_name"]) for row in rows
-        ))  # fmt: skip
+        return cls(
+            tuple(
+                Attribute(row["attribute_name"], row["scope"], row["kind"], row["role"], row["column_name"])
+                for row in rows
+            )
+        )
 
     def select(self, scope: str, kind: str) -> list[Attribute]:
         return [a for a in self.attributes if a.scope == scope and a.kind == kind]
@@ -45,16 +48,19 @@ class Schema:
         return next((a for a in self.attributes if a.role == role), None)
 
     def expect_same(self, marts: Schema, where: str) -> None:
-        """Raise DataError naming the attributes in which this schema (of the bundle at `where`) and the marts differ."""
+        """Raise DataError naming the attributes in which this schema, of the bundle `where`, and the marts differ."""
         if self == marts:
             return
         ours, theirs = ({a.name: a for a in s.attributes} for s in (self, marts))
         parts = [f"{n} only in the bundle" for n in ours if n not in theirs]
         parts += [f"{n} only in the marts" for n in theirs if n not in ours]
-        parts += [f"{n} is {_words(ours[n])} in the bundle and {_words(theirs[n])} in the marts"
-                  for n in ours if n in theirs and ours[n] != theirs[n]]
+        parts += [
+            f"{n} is {_words(ours[n])} in the bundle and {_words(theirs[n])} in the marts"
+            for n in ours
+            if n in theirs and ours[n] != theirs[n]
+        ]
         raise DataError(
-            f"the bundle {where} was made from another schema: {'; '.join(parts) or 'the attributes stand in another order'}. "
+            f"the bundle {where} was made from another schema: {'; '.join(parts) or 'the order of the attributes'}. "
             "Train again (`python -m caspr_train`), or point to the bundle of this project"
         )
 

@@ -98,7 +98,7 @@ class Windows:
         return (share * oldest).long()
 
     def cut(self, which: Tensor, instant: Tensor | None = None) -> Batch:
-        """The windows of sequences `which` [b] that end before `instant` [b] seconds before the cutoff (None: at it)."""
+        """The windows of sequences `which` [b] that end `instant` [b] seconds before the cutoff (None: at it)."""
         s = self.sequences
         start = s.offsets[which]
         if instant is None:
@@ -154,4 +154,3 @@ _SPAN = 2**32  # above any age in seconds, so that the keys of two sequences nev
 def _running_sum(values: Tensor) -> Tensor:
     """Sums before each row, one longer than `values`: the sum of rows i to j - 1 is out[j] - out[i]."""
     return torch.cat([values.new_zeros(1), values.cumsum(0)])
-

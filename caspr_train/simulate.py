@@ -33,7 +33,6 @@ ENDS_AT = np.datetime64("2025-07-01T00:00:00", "s")  # half-open: the last activ
 DAY = 86_400
 DAYS = int((ENDS_AT - STARTS_AT).astype(np.int64)) // DAY
 CHUNK = 20_000
-SEEDS = Path(__file__).resolve().parents[1] / "seeds"
 FILE_FORMATS = ("csv", "parquet")
 
 # -- the shop
@@ -142,19 +141,6 @@ SCHEMAS = {
         }
     ),
 }
-
-
-def simulate(
-    customers: int = 2000, out: Path | None = None, seed: int = 7, file_format: str | None = None
-) -> dict[str, Path]:
-    """Write the demo shop: CSV into the project's seeds without `out`, else Parquet into that folder.
-
-    `file_format` ("csv" or "parquet") overrides the choice. Returns the path of each table's file.
-    Raises UsageError and DataError as `write_shop` does.
-    """
-    if file_format is None:
-        file_format = "csv" if out is None else "parquet"
-    return write_shop(SEEDS if out is None else Path(out), customers, seed, file_format)
 
 
 def write_shop(

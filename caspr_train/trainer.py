@@ -94,8 +94,9 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
             share, places = _share(which, rank, count)
             hidden_events = torch.rand(len(which), config.sequence_length, generator=masks)[places]
             pieces = []
-            for piece, noise in zip(share.to(device).split(PIECE[device.type]),
-                                    hidden_events.split(PIECE[device.type]), strict=True):
+            for piece, noise in zip(
+                share.to(device).split(PIECE[device.type]), hidden_events.split(PIECE[device.type]), strict=True
+            ):
                 batch = windows.cut(piece, None if instants is None else instants[piece])
                 pieces.append((batch, draw_mask(batch.valid, config.mask_share, noise.to(device))))
             # The loss is a mean over the targets of the whole step, so every process needs the count of all.
@@ -141,8 +142,9 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
             "seconds": time.perf_counter() - started,
             "history": history,
         }
-        safetensors.torch.save_file({k: v.contiguous().cpu() for k, v in model.state_dict().items()},
-                                    folder / "weights.safetensors")  # fmt: skip
+        safetensors.torch.save_file(
+            {k: v.contiguous().cpu() for k, v in model.state_dict().items()}, folder / "weights.safetensors"
+        )
         (folder / "metrics.json").write_text(json.dumps(metrics))
     return model
 

@@ -18,13 +18,15 @@ from caspr_train.sequences import PackedSequences, Windows
 from caspr_train.trainer import Job
 
 DAY = 86_400.0
-SCHEMA = Schema((
-    Attribute("activity_type", "sequence", "categorical", None, "activity_type"),
-    Attribute("product", "sequence", "categorical", "item", "product"),
-    Attribute("amount", "sequence", "numerical", "monetary", "amount"),
-    Attribute("country", "profile", "categorical", None, "country"),
-    Attribute("age", "profile", "numerical", None, "age"),
-))  # fmt: skip
+SCHEMA = Schema(
+    (
+        Attribute("activity_type", "sequence", "categorical", None, "activity_type"),
+        Attribute("product", "sequence", "categorical", "item", "product"),
+        Attribute("amount", "sequence", "numerical", "monetary", "amount"),
+        Attribute("country", "profile", "categorical", None, "country"),
+        Attribute("age", "profile", "numerical", None, "age"),
+    )
+)
 
 
 def marts(customers: int = 300, seed: int = 0, longest: int = 30, types=None) -> tuple[pa.Table, pa.Table]:
@@ -40,17 +42,26 @@ def marts(customers: int = 300, seed: int = 0, longest: int = 30, types=None) ->
     kinds = types(rng, lengths) if types else rng.choice(["order", "visit", "ticket"], rows, p=[0.5, 0.3, 0.2])
     names = np.array([f"c{i:06d}" for i in range(customers)])
     cutoff = np.full(max(rows, customers), np.datetime64("2025-01-01", "us"))
-    activities = pa.table({
-        "customer_id": names[owner], "cutoff_at": cutoff[:rows], "position": position,
-        "seconds_since_previous": pa.array(gaps, mask=position == 1), "seconds_before_cutoff": age,
-        "activity_type": kinds,
-        "product": pa.array(rng.choice([f"p{i}" for i in range(20)], rows), mask=kinds != "order"),
-        "amount": pa.array(rng.lognormal(3, 1, rows), mask=kinds != "order"),
-    })  # fmt: skip
-    profiles = pa.table({
-        "customer_id": names, "cutoff_at": cutoff[:customers],
-        "country": rng.choice(["DE", "FR", "UK"], customers), "age": rng.normal(40, 10, customers),
-    })  # fmt: skip
+    activities = pa.table(
+        {
+            "customer_id": names[owner],
+            "cutoff_at": cutoff[:rows],
+            "position": position,
+            "seconds_since_previous": pa.array(gaps, mask=position == 1),
+            "seconds_before_cutoff": age,
+            "activity_type": kinds,
+            "product": pa.array(rng.choice([f"p{i}" for i in range(20)], rows), mask=kinds != "order"),
+            "amount": pa.array(rng.lognormal(3, 1, rows), mask=kinds != "order"),
+        }
+    )
+    profiles = pa.table(
+        {
+            "customer_id": names,
+            "cutoff_at": cutoff[:customers],
+            "country": rng.choice(["DE", "FR", "UK"], customers),
+            "age": rng.normal(40, 10, customers),
+        }
+    )
     return activities, profiles
 
 

@@ -29,7 +29,11 @@ def test_a_bundle_that_was_saved_embeds_the_same(bundle, tmp_path):
     assert vectors.shape == (30, bundle.config.embedding_width) and np.isfinite(vectors).all()
     np.testing.assert_array_equal(vectors, embed(again, sequences))
     assert (again.config, again.schema, again.metrics, again.lineage) == (
-        bundle.config, bundle.schema, bundle.metrics, bundle.lineage)  # fmt: skip
+        bundle.config,
+        bundle.schema,
+        bundle.metrics,
+        bundle.lineage,
+    )
 
 
 def test_a_bundle_is_safetensors_and_json_and_nothing_else(bundle, tmp_path):

@@ -14,7 +14,12 @@ def test_codes_follow_frequency_and_ties_follow_the_value():
     column = pa.array(["b", "a", "c", "b", "a", None, "ü"])
     vocabulary = Vocabulary().fit(column)
     assert vocabulary.values_ == ["a", "b", "c", "ü"]
-    assert vocabulary.transform(pa.array(["ü", "a", None, "never seen"])).tolist() == [RESERVED + 3, RESERVED, MISSING, UNK]
+    assert vocabulary.transform(pa.array(["ü", "a", None, "never seen"])).tolist() == [
+        RESERVED + 3,
+        RESERVED,
+        MISSING,
+        UNK,
+    ]
 
 
 def test_a_rare_value_is_unknown():
@@ -63,7 +68,7 @@ def test_what_was_fitted_survives_json():
 
 def test_the_schema_says_in_which_attributes_it_differs():
     other = Schema((*SCHEMA.attributes[:-1], Attribute("age", "profile", "categorical", None, "age")))
-    with pytest.raises(DataError, match="age is numerical from column age .* in the bundle and categorical"):
+    with pytest.raises(DataError, match=r"age is numerical from column age .* in the bundle and categorical"):
         SCHEMA.expect_same(other, "runs/x")
     with pytest.raises(DataError, match="age only in the bundle"):
         SCHEMA.expect_same(Schema(SCHEMA.attributes[:-1]), "runs/x")

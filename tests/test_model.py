@@ -19,14 +19,22 @@ def random_valid(b: int, t: int) -> torch.Tensor:
 def test_the_encoder_block_is_torchs():
     torch.manual_seed(0)
     ours, theirs = EncoderBlock(16, 4, 32, 0.0), nn.TransformerEncoderLayer(16, 4, 32, 0.0, batch_first=True)
-    theirs.load_state_dict({
-        "self_attn.in_proj_weight": ours.attention.qkv.weight, "self_attn.in_proj_bias": ours.attention.qkv.bias,
-        "self_attn.out_proj.weight": ours.attention.out.weight, "self_attn.out_proj.bias": ours.attention.out.bias,
-        "linear1.weight": ours.feed_forward[0].weight, "linear1.bias": ours.feed_forward[0].bias,
-        "linear2.weight": ours.feed_forward[3].weight, "linear2.bias": ours.feed_forward[3].bias,
-        "norm1.weight": ours.norm_attention.weight, "norm1.bias": ours.norm_attention.bias,
-        "norm2.weight": ours.norm_feed_forward.weight, "norm2.bias": ours.norm_feed_forward.bias,
-    })  # fmt: skip
+    theirs.load_state_dict(
+        {
+            "self_attn.in_proj_weight": ours.attention.qkv.weight,
+            "self_attn.in_proj_bias": ours.attention.qkv.bias,
+            "self_attn.out_proj.weight": ours.attention.out.weight,
+            "self_attn.out_proj.bias": ours.attention.out.bias,
+            "linear1.weight": ours.feed_forward[0].weight,
+            "linear1.bias": ours.feed_forward[0].bias,
+            "linear2.weight": ours.feed_forward[3].weight,
+            "linear2.bias": ours.feed_forward[3].bias,
+            "norm1.weight": ours.norm_attention.weight,
+            "norm1.bias": ours.norm_attention.bias,
+            "norm2.weight": ours.norm_feed_forward.weight,
+            "norm2.bias": ours.norm_feed_forward.bias,
+        }
+    )
     x, valid = torch.randn(9, 15, 16), random_valid(9, 15)
     expected = theirs(x, src_key_padding_mask=~valid)
     torch.testing.assert_close(ours(x, visible_to_encoder(valid))[valid], expected[valid], atol=1e-5, rtol=1e-5)
@@ -36,13 +44,20 @@ def test_the_decoder_block_is_torchs_with_a_memory_of_one():
     torch.manual_seed(0)
     ours, theirs = DecoderBlock(16, 4, 32, 0.0, 16), nn.TransformerDecoderLayer(16, 4, 32, 0.0, batch_first=True)
     state = theirs.state_dict()
-    state.update({
-        "self_attn.in_proj_weight": ours.attention.qkv.weight, "self_attn.in_proj_bias": ours.attention.qkv.bias,
-        "self_attn.out_proj.weight": ours.attention.out.weight, "self_attn.out_proj.bias": ours.attention.out.bias,
-        "multihead_attn.out_proj.weight": ours.out.weight, "multihead_attn.out_proj.bias": ours.out.bias,
-        "linear1.weight": ours.feed_forward[0].weight, "linear1.bias": ours.feed_forward[0].bias,
-        "linear2.weight": ours.feed_forward[3].weight, "linear2.bias": ours.feed_forward[3].bias,
-    })  # fmt: skip
+    state.update(
+        {
+            "self_attn.in_proj_weight": ours.attention.qkv.weight,
+            "self_attn.in_proj_bias": ours.attention.qkv.bias,
+            "self_attn.out_proj.weight": ours.attention.out.weight,
+            "self_attn.out_proj.bias": ours.attention.out.bias,
+            "multihead_attn.out_proj.weight": ours.out.weight,
+            "multihead_attn.out_proj.bias": ours.out.bias,
+            "linear1.weight": ours.feed_forward[0].weight,
+            "linear1.bias": ours.feed_forward[0].bias,
+            "linear2.weight": ours.feed_forward[3].weight,
+            "linear2.bias": ours.feed_forward[3].bias,
+        }
+    )
     state["multihead_attn.in_proj_weight"][32:] = ours.value.weight.detach()
     state["multihead_attn.in_proj_bias"][32:] = ours.value.bias.detach()
     theirs.load_state_dict(state)
@@ -150,17 +165,22 @@ def test_the_core_imports_neither_a_database_nor_dbt_nor_arrow():
     import subprocess
     import sys
 
-    code = ("import sys, caspr_train.model, caspr_train.objective, caspr_train.sequences; "
-            "sys.exit(any(m in sys.modules for m in ('duckdb', 'dbt', 'pandas', 'pyarrow', 'sklearn')))")  # fmt: skip
+    code = (
+        "import sys, caspr_train.model, caspr_train.objective, caspr_train.sequences; "
+        "sys.exit(any(m in sys.modules for m in ('duckdb', 'dbt', 'pandas', 'pyarrow', 'sklearn')))"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"epochs": 0}, "epochs is 0; expected a whole number of 1 or more"),
-    ({"hidden": 30}, "hidden is 30; expected a multiple of heads"),
-    ({"mask_share": 1.5}, "mask_share is 1.5; expected a share between 0 and 1"),
-    ({"windows": "latest"}, "need windows='random'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0; expected a whole number of 1 or more"),
+        ({"hidden": 30}, "hidden is 30; expected a multiple of heads"),
+        ({"mask_share": 1.5}, "mask_share is 1.5; expected a share between 0 and 1"),
+        ({"windows": "latest"}, "need windows='random'"),
+    ],
+)
 def test_a_wrong_config_says_what_is_wrong(changes, message):
     with pytest.raises(UsageError, match=message):
         preset("default", **changes)

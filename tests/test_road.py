@@ -1,4 +1,4 @@
-"""The whole road on a small simulated shop, as its user walks it: real processes, a real DuckDB file, every exit code."""
+"""The whole road on a small simulated shop, as its user walks it: real processes, a real file, every exit code."""
 
 from __future__ import annotations
 
@@ -107,22 +107,34 @@ def test_two_processes_train_embed_and_load(project):
     expected = project.rows("select count(*) from customer_profiles")
     assert project.rows("select count(*) from customer_embeddings") == expected
     assert project.rows(
-        "select count(*) from customer_profiles anti join customer_embeddings using (customer_id, cutoff_at)") == [(0,)]
+        "select count(*) from customer_profiles anti join customer_embeddings using (customer_id, cutoff_at)"
+    ) == [(0,)]
     assert project.rows("select distinct len(embedding) from customer_embeddings") == [(32,)]
-    assert project.rows("select count(*) from customer_embeddings where list_contains(embedding, 'nan'::float)") == [(0,)]
+    assert project.rows("select count(*) from customer_embeddings where list_contains(embedding, 'nan'::float)") == [
+        (0,)
+    ]
     assert project.rows("select processes, preset from main_trained.training_runs") == [(2, "default")]
     assert project.rows("select count(*) > 100 from item_embeddings") == [(True,)]
     (run,) = (project.folder / "runs").iterdir()
     assert sorted(f.name for f in run.iterdir()) == [
-        "bundle", "customer_embeddings.parquet", "item_embeddings.parquet", "training_runs.parquet"]
+        "bundle",
+        "customer_embeddings.parquet",
+        "item_embeddings.parquet",
+        "training_runs.parquet",
+    ]
 
 
 def test_the_next_build_scores_with_the_embeddings_and_the_report_prints_the_table(project):
     project.dbt("build", "--quiet", "--warn-error", "--select", "source:caspr_trained+")
     found = project.rows("select distinct learner, representation from model_performance order by all")
-    assert found == [(learner, representation) for learner in ("lightgbm", "random_forest")
-                     for representation in ("caspr", "caspr_rfm", "rfm", "rfm_noise")]  # fmt: skip
-    assert project.rows("select count(*) from model_performance where standard_error is null or value is null") == [(0,)]
+    assert found == [
+        (learner, representation)
+        for learner in ("lightgbm", "random_forest")
+        for representation in ("caspr", "caspr_rfm", "rfm", "rfm_noise")
+    ]
+    assert project.rows("select count(*) from model_performance where standard_error is null or value is null") == [
+        (0,)
+    ]
     said = project.caspr_ok("report")
     assert "caspr_rfm" in said and "churn_predictions" in said and "dbt show" in said
     query = re.search(r'--inline "(.*)"', said).group(1)
@@ -147,13 +159,20 @@ def test_the_bundle_embeds_again_to_the_same_vectors(project):
 
 def test_a_locked_database_is_waited_for_and_the_embeddings_are_kept(project):
     """Another process reads: the marts can be read too, but nothing can be loaded until it is gone."""
-    hold = f"import duckdb; c = duckdb.connect({str(project.database)!r}, read_only=True); print('held', flush=True); input()"
+    connect = f"c = duckdb.connect({str(project.database)!r}, read_only=True)"
+    hold = f"import duckdb; {connect}; print('held', flush=True); input()"
     holder = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout.readline() == "held\n"
         said = project.caspr_fails(
-            1, r"still held by another process after 1 s.*kept in runs/\w{12}; `python -m caspr_train load` loads them",
-            *TRAIN, "--seed", "8", "--wait", "1")  # fmt: skip
+            1,
+            r"still held by another process after 1 s.*kept in runs/\w{12}; `python -m caspr_train load` loads them",
+            *TRAIN,
+            "--seed",
+            "8",
+            "--wait",
+            "1",
+        )
         assert "held by another process; waiting up to 1 s" in said
     finally:
         holder.communicate("\n")
@@ -166,8 +185,9 @@ def test_a_locked_database_is_waited_for_and_the_embeddings_are_kept(project):
 
 
 def test_what_is_no_run_is_not_loaded(project):
-    project.caspr_fails(1, r"models holds no customer_embeddings\.parquet: expected the folder of a finished run",
-                        "load", "models")  # fmt: skip
+    project.caspr_fails(
+        1, r"models holds no customer_embeddings\.parquet: expected the folder of a finished run", "load", "models"
+    )
     project.caspr_fails(1, r"models is no bundle", "embed", "--bundle", "models")
 
 

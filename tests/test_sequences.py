@@ -51,10 +51,15 @@ def test_a_window_holds_nothing_at_or_after_its_instant_and_the_future_nothing_b
             else:
                 inside = ~past & (age > instant[i] - 90 * DAY)
                 spent = float(money[inside].nan_to_num().sum())
-                assert batch.future[i].tolist() == pytest.approx([
-                    float(inside.any()), float((inside & ~money.isnan()).any()), np.log1p(int(inside.sum())),
-                    np.sign(spent) * np.log1p(abs(spent)),
-                ], rel=1e-4)  # fmt: skip
+                assert batch.future[i].tolist() == pytest.approx(
+                    [
+                        float(inside.any()),
+                        float((inside & ~money.isnan()).any()),
+                        np.log1p(int(inside.sum())),
+                        np.sign(spent) * np.log1p(abs(spent)),
+                    ],
+                    rel=1e-4,
+                )
 
 
 def test_an_activity_on_the_instant_belongs_to_the_future():

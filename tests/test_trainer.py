@@ -16,12 +16,15 @@ from caspr_train.errors import DataError
 from caspr_train.trainer import Job, learning_rate, train
 from tests.frames import training_folder
 
+ALONE = Processes(gpus=0, count=1)
 SMALL = {"hidden": 16, "feed_forward": 32, "encoder_layers": 1, "decoder_layers": 1, "heads": 4, "embedding_width": 8}
 
 
-def fitted(folder: Path, job: Job, processes: Processes = Processes(0, 1)) -> tuple[dict, dict]:
+def fitted(folder: Path, job: Job, processes: Processes = ALONE) -> tuple[dict, dict]:
     launch(train, processes, folder, folder, job)
-    return json.loads((folder / "metrics.json").read_text()), safetensors.torch.load_file(folder / "weights.safetensors")
+    return json.loads((folder / "metrics.json").read_text()), safetensors.torch.load_file(
+        folder / "weights.safetensors"
+    )
 
 
 def cycle(rng: np.random.Generator, lengths: np.ndarray) -> np.ndarray:
@@ -84,7 +87,7 @@ def fail_on_one(rank: int, count: int, device: torch.device) -> None:
 
 
 def test_a_process_that_fails_is_heard_in_its_own_words(tmp_path):
-    with pytest.raises(DataError, match="process 1 of 2 failed: .*the second process has no data"):
+    with pytest.raises(DataError, match=r"process 1 of 2 failed: .*the second process has no data"):
         launch(fail_on_one, Processes(0, 2), tmp_path)
 
 

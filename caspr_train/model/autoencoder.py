@@ -52,8 +52,9 @@ class Caspr(nn.Module):
         self.next_event = nn.Sequential(nn.Linear(width, hidden), nn.ReLU()) if config.next_event_weight else None
         self.future_head = (
             nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, len(FUTURE_TARGETS)))
-            if config.future_window_weight else None
-        )  # fmt: skip
+            if config.future_window_weight
+            else None
+        )
         # Mean and scale of the future's two amounts, set once before training (see set_future_scale).
         self.register_buffer("future_mean", torch.zeros(2))
         self.register_buffer("future_scale", torch.ones(2))

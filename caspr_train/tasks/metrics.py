@@ -2,7 +2,7 @@
 
 A statistic is a function weights [n] -> number, where a weight says how many times a customer counts: ones give the
 metric itself, a resample of the customers gives one bootstrap replicate. What does not depend on the weights (ranks,
-ties, errors) is computed once, so a replicate costs a few passes over n numbers: for a million customers about 10 ms.
+ties, errors) is computed once, so a replicate costs a few passes over n numbers: for a million customers about 50 ms.
 """
 
 from __future__ import annotations

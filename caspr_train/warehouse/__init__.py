@@ -9,8 +9,10 @@ def open_warehouse(project: DbtProject, wait_seconds: float = 60.0) -> DuckDBWar
     """The warehouse behind the project's target; nothing is opened before it is read or written."""
     kind = project.credentials.type
     if kind != "duckdb":
-        raise UsageError(f"target {project.target} is of type {kind}; the trainer reaches duckdb so far. "
-                         "Choose a duckdb target with --target")  # fmt: skip
+        raise UsageError(
+            f"target {project.target} is of type {kind}; the trainer reaches duckdb so far. "
+            "Choose a duckdb target with --target"
+        )
     return DuckDBWarehouse(project, wait_seconds)
 
 

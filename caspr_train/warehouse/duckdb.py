@@ -54,25 +54,31 @@ class DuckDBWarehouse:
         try:
             connection.execute("begin")
             for table in ("customer_embeddings", "item_embeddings", "training_runs"):
-                relation, file = self.project.source(table), str(run / f"{table}.parquet")
-                same = "where model_version in (select model_version from read_parquet($file))"
-                connection.execute(f"delete from {relation}" + (f" {same}" if table == "training_runs" else ""),
-                                   {"file": file} if table == "training_runs" else None)  # fmt: skip
-                connection.execute(f"insert into {relation} by name select * from read_parquet($file)", {"file": file})
-                rows[table] = connection.execute(f"select count(*) from read_parquet($file)", {"file": file}).fetchone()[0]
+                relation, new = self.project.source(table), f"read_parquet({_literal(run / f'{table}.parquet')})"
+                # Of the vectors only the newest version stays, of the runs a row each.
+                old = f"where model_version in (select model_version from {new})" if table == "training_runs" else ""
+                connection.execute(f"delete from {relation} {old}")
+                rows[table] = connection.execute(f"insert into {relation} by name from {new}").fetchone()[0]
             connection.execute("commit")
         except duckdb.CatalogException as error:
-            raise DataError(f"{self}: {_first_line(error)}. The trainer's tables are made at the start of every dbt run: "
-                            "run `dbt build`, then `python -m caspr_train load`") from None  # fmt: skip
+            raise DataError(
+                f"{self}: {_first_line(error)}. The trainer's tables are made at the start of every dbt run: "
+                "run `dbt build`, then `python -m caspr_train load`"
+            ) from None
         finally:
             connection.close()
         return rows
 
     def _open(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         """Connect, waiting while another process holds the file."""
-        if self.path != ":memory:" and not self.path.startswith("md:") and not Path(self.path).is_file():
+        if self.path == ":memory:":
+            raise DataError(
+                f"target {self.project.target} keeps its tables in memory, where no other process finds them: give it a "
+                "file with `path` in profiles.yml"
+            )
+        if not Path(self.path).is_file():
             raise DataError(f"no database at {self.path} (target {self.project.target}): run `dbt build` first")
-        config = {**(self.project.credentials.config_options or {})}
+        config = dict(self.project.credentials.config_options or {})
         deadline, told = time.monotonic() + self.wait_seconds, False
         while True:
             try:
@@ -81,11 +87,16 @@ class DuckDBWarehouse:
                 if "lock" not in str(error).lower():
                     raise DataError(f"{self.path} cannot be opened: {_first_line(error)}") from None
                 if time.monotonic() >= deadline:
-                    raise DataError(f"{self.path} is still held by another process after {self.wait_seconds:.0f} s "
-                                    f"({_first_line(error)}); end that process and try again") from None  # fmt: skip
+                    raise DataError(
+                        f"{self.path} is still held by another process after {self.wait_seconds:.0f} s "
+                        f"({_first_line(error)}); end that process and try again"
+                    ) from None
                 if not told:
-                    print(f"{self.path} is held by another process; waiting up to {self.wait_seconds:.0f} s ...",
-                          file=sys.stderr, flush=True)  # fmt: skip
+                    print(
+                        f"{self.path} is held by another process; waiting up to {self.wait_seconds:.0f} s ...",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                     told = True
                 time.sleep(SECONDS_BETWEEN_TRIES)
 
@@ -106,23 +117,30 @@ class Reader:
         rows = self._query("select * from {cutoffs} order by cutoff_at").to_pylist()
         if not any(row["role"] == "train" for row in rows):
             found = ", ".join(f"{row['cutoff_at']} ({row['role']})" for row in rows) or "no rows"
-            raise DataError(f"{self.where}: the mart cutoffs holds {found}; expected at least one of role train. "
-                            "Is there an activity at all? Check the streams, then run `dbt build`")  # fmt: skip
+            raise DataError(
+                f"{self.where}: the mart cutoffs holds {found}; expected at least one of role train. "
+                "Is there an activity at all? Check the streams, then run `dbt build`"
+            )
         return rows
 
     def activities(self, schema: Schema, cutoff: datetime) -> pa.Table:
         """Rows of activity_sequences at the cutoff, ordered by customer and position."""
         columns = ["customer_id", "cutoff_at", "position", SECONDS_SINCE_PREVIOUS, SECONDS_BEFORE_CUTOFF]
         columns += [_quoted(a.column) for a in schema.attributes if a.scope == "sequence"]
-        return self._query(f"select {', '.join(columns)} from {{activity_sequences}} where cutoff_at = $cutoff "
-                           "order by customer_id, position", cutoff=cutoff)  # fmt: skip
+        return self._query(
+            f"select {', '.join(columns)} from {{activity_sequences}} where cutoff_at = $cutoff "
+            "order by customer_id, position",
+            cutoff=cutoff,
+        )
 
     def profiles(self, schema: Schema, cutoff: datetime) -> pa.Table:
         """Rows of customer_profiles at the cutoff, ordered by customer."""
         columns = ["customer_id", "cutoff_at"]
         columns += [_quoted(a.column) for a in schema.attributes if a.scope == "profile"]
-        return self._query(f"select {', '.join(columns)} from {{customer_profiles}} where cutoff_at = $cutoff "
-                           "order by customer_id", cutoff=cutoff)  # fmt: skip
+        return self._query(
+            f"select {', '.join(columns)} from {{customer_profiles}} where cutoff_at = $cutoff order by customer_id",
+            cutoff=cutoff,
+        )
 
     def watermark(self) -> datetime | None:
         """The time of the latest activity that any sequence holds."""
@@ -142,8 +160,9 @@ class Reader:
         except duckdb.CatalogException as error:
             raise DataError(f"{self.where}: {_first_line(error)}; run `dbt build` first") from None
         except duckdb.BinderException as error:
-            raise DataError(f"{self.where}: {_first_line(error)}; the marts were built from other settings, run "
-                            "`dbt build` again") from None  # fmt: skip
+            raise DataError(
+                f"{self.where}: {_first_line(error)}; the marts were built from other settings, run `dbt build` again"
+            ) from None
 
 
 class _Relations(dict):
@@ -157,6 +176,10 @@ class _Relations(dict):
 
 def _quoted(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
+
+
+def _literal(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _first_line(error: Exception) -> str:

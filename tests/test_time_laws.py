@@ -1,0 +1,179 @@
+"""The laws of time, on a real DuckDB file and a random small configuration.
+
+Nothing at or after a cutoff touches a row of that cutoff, nothing outside the label window touches a label, and the physical
+order of the inputs touches nothing at all.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime, timedelta
+
+import pytest
+from conftest import DbtProject, install_package
+
+CUTOFFS = [datetime(2025, 2, 1), datetime(2025, 3, 4, 13, 30), datetime(2025, 4, 9, 23, 59, 59)]
+CUSTOMERS = 48
+SECOND = timedelta(seconds=1)
+MARTS = (
+    "activity_log",
+    "activity_sequences",
+    "rfm_features",
+    "customer_profiles",
+    "churn_labels",
+    "lifetime_value_labels",
+)
+
+
+class Shop:
+    """Random streams with random attributes, dense around the cutoffs and full of ties."""
+
+    def __init__(self, seed: int):
+        self.random = random.Random(seed)
+        self.horizon_days = self.random.randint(10, 30)
+        self.columns = {}
+        self.rows = {}
+        self.streams = []
+        for rank in range(self.random.randint(2, 3)):
+            name = f"stream_{rank}"
+            attributes = [{"name": "amount", "kind": "numerical", "role": "monetary"}] if rank == 0 else []
+            for number in range(self.random.randint(0, 2)):
+                # the same name in two streams is one attribute, hence of one kind
+                kind = "categorical" if number else "numerical"
+                attributes.append({"name": f"shared_{number}", "kind": kind})
+            self.columns[name] = ["activity_id", "customer_id", "occurred_at"] + [a["name"] for a in attributes]
+            self.streams.append({"model": name, "activity_type": f"type_{rank}", "attributes": attributes})
+            self.rows[name] = [self.activity(name, self.instant()) for _ in range(self.random.randint(300, 500))]
+
+    @property
+    def settings(self) -> dict:
+        roles = ["train", "evaluate", "score"]
+        return {
+            "streams": self.streams,
+            "profile": {"model": "people", "attributes": [{"name": "country", "kind": "categorical"}]},
+            "horizon_days": self.horizon_days,
+            "as_of": "2025-06-01",
+            "cutoffs": [
+                {"cutoff_at": str(cutoff), "role": role} for cutoff, role in zip(CUTOFFS, roles, strict=True)
+            ],
+            "sequence_length": 4,
+            "history_length": self.random.randint(4, 9),
+            "churn": {"activity_types": [self.random.choice(self.streams)["activity_type"]]},
+        }
+
+    def instant(self) -> datetime:
+        if self.random.random() < 0.2:
+            return self.random.choice(CUTOFFS) + self.random.choice([-1, 0, 1]) * SECOND
+        # few distinct instants, so that customers have several activities in one
+        return datetime(2025, 1, 1) + timedelta(hours=self.random.randint(0, 900) * 4)
+
+    def activity(self, stream: str, occurred_at: datetime, customer: int | None = None) -> tuple:
+        customer = self.random.randrange(CUSTOMERS) if customer is None else customer
+        values = {
+            "amount": self.random.choice([None, float("nan"), -5.25, 0.1, 0.2, 19.99, 1e6]),
+            "shared_0": self.random.choice([None, 1.5, float("inf"), -3.0]),
+            "shared_1": self.random.choice([None, "red", "green", ""]),
+        }
+        key = self.random.getrandbits(60)
+        given = [values[column] for column in self.columns[stream][3:]]
+        return (f"a{key}", f"c{customer}", occurred_at, *given)
+
+    def write(self, project: DbtProject) -> None:
+        types = {"occurred_at": "timestamp", "amount": "double", "shared_0": "double"}
+        with project.connect() as connection:
+            connection.execute("create schema if not exists raw")
+            for stream, rows in self.rows.items():
+                columns = [f"{name} {types.get(name, 'text')}" for name in self.columns[stream]]
+                connection.execute(f"create or replace table raw.{stream} ({', '.join(columns)})")
+                connection.executemany(f"insert into raw.{stream} values ({', '.join('?' * len(columns))})", rows)
+            people = f"from range({CUSTOMERS // 2})"
+            connection.execute(
+                f"create or replace table raw.people as select 'c' || range as customer_id, 'FR' as country {people}"
+            )
+
+
+def build(project: DbtProject, shop: Shop) -> dict[str, list[tuple]]:
+    """Every mart as sorted rows of text: a NaN equals itself then, and a difference in the last bit shows."""
+    shop.write(project)
+    project.dbt("--quiet", "build", "--select", *(f"+{mart}" for mart in MARTS))
+    marts = {}
+    with project.connect() as connection:
+        for mart in MARTS:
+            columns = [name for name, *_ in connection.execute(f"describe {mart}").fetchall()]
+            texts = ", ".join(f'cast("{name}" as text)' for name in columns)
+            marts[mart] = sorted(connection.execute(f"select {texts} from {mart}").fetchall(), key=str)
+    return marts
+
+
+@pytest.fixture(scope="module", params=[20251101])
+def built(request, tmp_path_factory):
+    shop = Shop(request.param)
+    models = {name: f"select * from raw.{name}" for name in [*shop.rows, "people"]}
+    project = install_package(tmp_path_factory.mktemp("laws") / "project", shop.settings, models)
+    return project, shop, build(project, shop)
+
+
+def of_cutoff(rows: list[tuple], customer: int, cutoff: datetime) -> list[tuple]:
+    return [row for row in rows if row[0] == f"c{customer}" and row[1] == str(cutoff)]
+
+
+def test_the_shop_is_worth_testing(built):
+    _, shop, marts = built
+    boundary = {str(cutoff) for cutoff in CUTOFFS}
+    assert sum(row[1] in boundary for row in marts["activity_log"]) > 20, "no activity lies exactly on a cutoff"
+    assert {row[1] for row in marts["rfm_features"]} == boundary
+    assert len(marts["churn_labels"]) > CUSTOMERS
+
+
+def test_the_physical_order_of_the_inputs_changes_nothing(built):
+    project, shop, before = built
+    originals = dict(shop.rows)
+    shop.rows = {name: shop.random.sample(rows, len(rows)) for name, rows in originals.items()}
+    after = build(project, shop)
+    shop.rows = originals
+    for mart in MARTS:
+        assert after[mart] == before[mart], mart
+
+
+def test_nothing_at_or_after_a_cutoff_reaches_its_rows(built):
+    """Customer n is poisoned from cutoff n mod 3 on, beginning exactly on it: up to that cutoff it stays what it was.
+
+    The last six customers have nothing else, so that they must not even exist at that cutoff.
+    """
+    project, shop, before = built
+    originals = {name: list(rows) for name, rows in shop.rows.items()}
+    for customer in range(CUSTOMERS + 6):
+        cutoff = CUTOFFS[customer % 3]
+        for stream in shop.rows:
+            for delay in (0 * SECOND, 0 * SECOND, SECOND, timedelta(days=3), timedelta(days=40)):
+                shop.rows[stream].append(shop.activity(stream, cutoff + delay, customer))
+    after = build(project, shop)
+    shop.rows = originals
+    compared = 0
+    for mart in ("activity_sequences", "rfm_features", "customer_profiles"):
+        assert after[mart] != before[mart], "the poison did not arrive at the later cutoffs"
+        for customer in range(CUSTOMERS + 6):
+            for cutoff in CUTOFFS[: customer % 3 + 1]:
+                rows = of_cutoff(before[mart], customer, cutoff)
+                assert of_cutoff(after[mart], customer, cutoff) == rows, (mart, customer, cutoff)
+                compared += len(rows)
+    assert compared > 2 * CUSTOMERS
+
+
+def test_nothing_outside_the_window_reaches_a_label(built):
+    """Every customer who is known at the first cutoff is poisoned one second before it and exactly on the window's end."""
+    project, shop, before = built
+    originals = {name: list(rows) for name, rows in shop.rows.items()}
+    cutoff = CUTOFFS[0]
+    ends_at = cutoff + timedelta(days=shop.horizon_days)
+    known = [c for c in range(CUSTOMERS) if of_cutoff(before["churn_labels"], c, cutoff)]
+    for customer in known:
+        for stream in shop.rows:
+            shop.rows[stream].append(shop.activity(stream, cutoff - SECOND, customer))
+            shop.rows[stream].append(shop.activity(stream, ends_at, customer))
+    after = build(project, shop)
+    shop.rows = originals
+    assert len(known) > CUSTOMERS // 2
+    for mart in ("churn_labels", "lifetime_value_labels"):
+        at_cutoff = [[row for row in marts[mart] if row[1] == str(cutoff)] for marts in (before, after)]
+        assert at_cutoff[0] == at_cutoff[1], mart
