@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from caspr_train import __version__
@@ -42,6 +43,7 @@ def train(options: argparse.Namespace) -> None:
     from caspr_train.runs import Marts, model_version, train_bundle
 
     project, warehouse = _project(options)
+    config = replace(config, sequence_length=project.published("activity_sequences", "sequence_length"))
     print(f"reading {warehouse}", flush=True)
     marts = Marts.read(warehouse, config)
     print(f"read {marts.describe()}", flush=True)

@@ -65,9 +65,9 @@ class DbtProject:
                 return source.relation_name
         raise self._not_installed(f"source caspr_trained.{table}")
 
-    def setting(self, model: str, key: str, default: Any) -> Any:
-        """A number that a model publishes in its `meta`, so that it is configured in dbt only."""
-        return self._node("model", model).config.meta.get(key, default)
+    def published(self, model: str, key: str) -> Any:
+        """What a model publishes in its `meta`: a setting of the dbt project that the trainer needs too."""
+        return self._node("model", model).config.meta[key]
 
     def git_commit(self) -> str | None:
         done = subprocess.run(["git", "-C", str(self.folder), "rev-parse", "HEAD"], capture_output=True, text=True)

@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import install_package
+
+from tests.conftest import install_package
 
 STREAM = {"model": "stg_web_visits", "activity_id": "visit_id", "occurred_at": "visited_at", "activity_type": "visit"}
 PAGE = {"name": "page", "kind": "categorical"}
@@ -217,7 +218,7 @@ def test_a_slip_in_a_key_is_named(installing):
         ),
         (
             {"attributes": [{"name": "seite", "column": "page", "kind": "numerical"}]},
-            "vars: caspr: streams[0].attributes[0].column is \"page\"; expected a column of numbers; "
+            'vars: caspr: streams[0].attributes[0].column is "page"; expected a column of numbers; '
             "in model 'visits' its type is VARCHAR",
         ),
     ],

@@ -1,7 +1,7 @@
 """The laws of time, on a real DuckDB file and a random small configuration.
 
-Nothing at or after a cutoff touches a row of that cutoff, nothing outside the label window touches a label, and the physical
-order of the inputs touches nothing at all.
+Nothing at or after a cutoff touches a row of that cutoff, nothing outside the label window touches a label, and the
+physical order of the inputs touches nothing at all.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import random
 from datetime import datetime, timedelta
 
 import pytest
-from conftest import DbtProject, install_package
+
+from tests.conftest import DbtProject, install_package
 
 CUTOFFS = [datetime(2025, 2, 1), datetime(2025, 3, 4, 13, 30), datetime(2025, 4, 9, 23, 59, 59)]
 CUSTOMERS = 48
@@ -53,9 +54,7 @@ class Shop:
             "profile": {"model": "people", "attributes": [{"name": "country", "kind": "categorical"}]},
             "horizon_days": self.horizon_days,
             "as_of": "2025-06-01",
-            "cutoffs": [
-                {"cutoff_at": str(cutoff), "role": role} for cutoff, role in zip(CUTOFFS, roles, strict=True)
-            ],
+            "cutoffs": [{"cutoff_at": str(cutoff), "role": role} for cutoff, role in zip(CUTOFFS, roles, strict=True)],
             "sequence_length": 4,
             "history_length": self.random.randint(4, 9),
             "churn": {"activity_types": [self.random.choice(self.streams)["activity_type"]]},
@@ -118,7 +117,7 @@ def of_cutoff(rows: list[tuple], customer: int, cutoff: datetime) -> list[tuple]
 
 
 def test_the_shop_is_worth_testing(built):
-    _, shop, marts = built
+    _, _, marts = built
     boundary = {str(cutoff) for cutoff in CUTOFFS}
     assert sum(row[1] in boundary for row in marts["activity_log"]) > 20, "no activity lies exactly on a cutoff"
     assert {row[1] for row in marts["rfm_features"]} == boundary
@@ -161,7 +160,7 @@ def test_nothing_at_or_after_a_cutoff_reaches_its_rows(built):
 
 
 def test_nothing_outside_the_window_reaches_a_label(built):
-    """Every customer who is known at the first cutoff is poisoned one second before it and exactly on the window's end."""
+    """Who is known at the first cutoff is poisoned one second before it and exactly on the end of its window."""
     project, shop, before = built
     originals = {name: list(rows) for name, rows in shop.rows.items()}
     cutoff = CUTOFFS[0]

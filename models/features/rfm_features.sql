@@ -81,16 +81,38 @@ active_days as (
 
 -- The gaps between days, and apart from them those between the days on which money moved.
 -- Lines of one order share their time, so the gaps between activities are mostly zeros; those between days are not.
+-- All four look along one and the same order, which is therefore sorted once.
+days_with_neighbours as (
+    select
+        customer_id,
+        cutoff_at,
+        day_at,
+        activity_count,
+        is_monetary,
+        spend,
+        lag(day_at) over (partition by customer_id, cutoff_at order by day_at) as previous_day_at,
+        lead(day_at) over (partition by customer_id, cutoff_at order by day_at) is null as is_latest,
+        max(case when is_monetary then day_at end) over (
+            partition by customer_id, cutoff_at order by day_at rows between unbounded preceding and 1 preceding
+        ) as previous_monetary_day_at,
+        max(case when is_monetary then day_at end) over (
+            partition by customer_id, cutoff_at order by day_at rows between 1 following and unbounded following
+        ) is null as is_latest_monetary
+    from active_days
+),
+
 days_with_gaps as (
     select
-        *,
-        {{ caspr.days_between('lag(day_at) over (partition by customer_id, cutoff_at order by day_at)', 'day_at') }} as gap_days,
-        row_number() over (partition by customer_id, cutoff_at order by day_at desc) as recency_rank,
-        {{ caspr.days_between(
-            'lag(day_at) over (partition by customer_id, cutoff_at, is_monetary order by day_at)', 'day_at'
-        ) }} as like_gap_days,
-        row_number() over (partition by customer_id, cutoff_at, is_monetary order by day_at desc) as like_recency_rank
-    from active_days
+        customer_id,
+        cutoff_at,
+        activity_count,
+        is_monetary,
+        spend,
+        is_latest,
+        is_latest_monetary,
+        {{ caspr.days_between('previous_day_at', 'day_at') }} as gap_days,
+        case when is_monetary then {{ caspr.days_between('previous_monetary_day_at', 'day_at') }} end as monetary_gap_days
+    from days_with_neighbours
 ),
 
 day_statistics as (
@@ -105,16 +127,16 @@ day_statistics as (
         max(gap_days) as gap_max,
         avg(gap_days) as gap_mean,
         stddev_samp(gap_days) as gap_sd,
-        max(case when recency_rank = 1 then gap_days end) as latest_gap,
+        max(case when is_latest then gap_days end) as latest_gap,
         sum(case when is_monetary then 1 else 0 end) as monetary_day_count,
         avg(spend) as spend_mean,
         stddev_samp(spend) as spend_sd,
         max(spend) as spend_max,
-        min(case when is_monetary then like_gap_days end) as monetary_gap_min,
-        max(case when is_monetary then like_gap_days end) as monetary_gap_max,
-        avg(case when is_monetary then like_gap_days end) as monetary_gap_mean,
-        stddev_samp(case when is_monetary then like_gap_days end) as monetary_gap_sd,
-        max(case when is_monetary and like_recency_rank = 1 then like_gap_days end) as latest_monetary_gap
+        min(monetary_gap_days) as monetary_gap_min,
+        max(monetary_gap_days) as monetary_gap_max,
+        avg(monetary_gap_days) as monetary_gap_mean,
+        stddev_samp(monetary_gap_days) as monetary_gap_sd,
+        max(case when is_latest_monetary then monetary_gap_days end) as latest_monetary_gap
     from days_with_gaps
     group by customer_id, cutoff_at
 ),

@@ -1,5 +1,7 @@
 -- The latest activities of each customer before each cutoff, oldest first, long.
 -- The log carries the order, so a cut needs no window function: the number of the last activity before the cutoff is enough.
+-- The trainer reads t from the meta of this model: it is configured here only.
+{{ config(meta={'sequence_length': caspr.positive_integer('sequence_length', 15)}) }}
 {%- set attributes = caspr.sequence_attributes() %}
 {%- set history_length = caspr.history_length() %}
 
