@@ -52,9 +52,9 @@ def train(options: argparse.Namespace) -> None:
         bundle = Bundle.load(run / "bundle")
         print(f"this model is trained already (same data, config and code): {run}/bundle; delete it to train again")
     else:
+        fitted = int((~marts.held_out(config)).sum())
         print(
-            f"training preset {config.preset} on {processes}: {len(marts.train.sequences):,} sequences, "
-            f"{config.epochs_for(len(marts.train.sequences))} epochs",
+            f"training preset {config.preset} on {processes}: {fitted:,} sequences, {config.epochs_for(fitted)} epochs",
             flush=True,
         )
         bundle = train_bundle(marts, config, processes, project, run)

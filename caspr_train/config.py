@@ -42,7 +42,7 @@ class Config:
     weight_decay: float = 0.0
     gradient_clip: float = 1.0
     batch_size: int = 256  # sequences a step, over all processes together
-    steps: int = 1500  # with epochs unset: as many whole epochs as make up this many steps
+    steps: int = 1000  # with epochs unset: as many whole epochs as make up this many steps
     epochs: int | None = None
 
     validation_share: float = 0.1  # customers held out of the fit; their loss is reported

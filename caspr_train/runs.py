@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import safetensors.torch
@@ -100,6 +101,11 @@ class Marts:
         """The sequences of all train cutoffs together."""
         return self.cutoffs[0]
 
+    def held_out(self, config: Config) -> np.ndarray:
+        """Which train sequences [n] bool are kept out of the fit; none where that would leave no customer to fit on."""
+        out = held_out(self.train.keys["customer_id"], config.validation_share)
+        return out & ~out.all()
+
     def describe(self) -> str:
         activities = sum(len(c.sequences.age) for c in self.cutoffs)
         sequences = sum(len(c.sequences) for c in self.cutoffs)
@@ -133,9 +139,7 @@ def train_bundle(marts: Marts, config: Config, processes: Processes, project: Db
     work = run / "training"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    out = torch.from_numpy(held_out(marts.train.keys["customer_id"], config.validation_share))
-    if out.all():
-        out[:] = False  # too few customers to hold any out
+    out = torch.from_numpy(marts.held_out(config))
     safetensors.torch.save_file({**marts.train.sequences.tensors(), "held_out": out}, work / "sequences.safetensors")
     scaler = marts.encoding.scalers_[f"sequence.{SECONDS_BEFORE_CUTOFF}"]
     looks_ahead = config.next_event_weight or config.future_window_weight

@@ -17,9 +17,10 @@ class Attention(nn.Module):
         self.out = nn.Linear(hidden, hidden)
 
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
-        """x [b, t, hidden]; visible [b, 1, t, t] or [b, 1, 1, t], True where a query (row) may look at a key."""
+        """x [b, t, hidden]; visible [b, 1, t or 1, keys], True where a query (row) may look at a key; keys >= t."""
         b, t, hidden = x.shape
         q, k, v = self.qkv(x).view(b, t, 3, self.heads, hidden // self.heads).permute(2, 0, 3, 1, 4)
+        k, v = (F.pad(z, (0, 0, 0, visible.shape[-1] - t)) for z in (k, v))
         mixed = F.scaled_dot_product_attention(q, k, v, visible, self.dropout if self.training else 0.0)
         return self.out(mixed.transpose(1, 2).reshape(b, t, hidden))
 
@@ -72,16 +73,21 @@ class DecoderBlock(nn.Module):
 
 
 def visible_to_encoder(valid: Tensor) -> Tensor:
-    """[b, 1, 1, t]: every query sees the activities and never the padding."""
-    return valid[:, None, None, :]
+    """[b, 1, 1, keys]: every query sees the activities and never the padding."""
+    return _to_vector_width(valid[:, None, None, :])
 
 
 def visible_to_decoder(valid: Tensor) -> Tensor:
-    """[b, 1, t, t]: a query sees itself and the activities before it.
+    """[b, 1, t, keys]: a query sees itself and the activities before it.
 
     Itself also on padding: a softmax over nothing is NaN, and one NaN spreads through the backward pass.
     """
     t = valid.shape[1]
     past = torch.ones(t, t, dtype=torch.bool, device=valid.device).tril()
     itself = torch.eye(t, dtype=torch.bool, device=valid.device)
-    return ((past & valid[:, None, :]) | itself)[:, None]
+    return _to_vector_width(((past & valid[:, None, :]) | itself)[:, None])
+
+
+def _to_vector_width(visible: Tensor) -> Tensor:
+    """Invisible keys up to a multiple of 16: on a CPU a softmax over rows of 16 takes a tenth of one over rows of 15."""
+    return F.pad(visible, (0, -visible.shape[-1] % 16))
