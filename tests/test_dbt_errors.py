@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.conftest import install_package
+from tests.projects import install_package
 
 STREAM = {"model": "stg_web_visits", "activity_id": "visit_id", "occurred_at": "visited_at", "activity_type": "visit"}
 PAGE = {"name": "page", "kind": "categorical"}

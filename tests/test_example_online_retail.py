@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -14,76 +10,65 @@ import numpy as np
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.projects import BIN, ROOT, Project, copy_package
+
 EXAMPLE = ROOT / "examples" / "online_retail"
 DATA = ROOT.parent / "shared" / "data" / "online_retail_ii.parquet"
-BIN = Path(sys.executable).parent
-PACKAGE = ("models", "macros", "python_models", "dbt_project.yml")
 LEFT_BY_RUNS = shutil.ignore_patterns("dbt_packages", "target", "logs", "runs", "*.duckdb*", "package-lock.yml")
 
 HORIZON = pd.Timedelta(days=90)
 STAGING = ["stg_invoice_lines", "stg_invoices", "stg_customers"]
-NO_PRODUCTS = {"POST", "DOT", "M", "C2", "C3", "D", "S", "B", "ADJUST", "ADJUST2", "BANK CHARGES", "AMAZONFEE", "CRUK",
-               "TEST001", "TEST002", "GIFT", "23444", "23574", "22016"}  # fmt: skip
+NO_PRODUCTS = {
+    "POST",
+    "DOT",
+    "M",
+    "C2",
+    "C3",
+    "D",
+    "S",
+    "B",
+    "ADJUST",
+    "ADJUST2",
+    "BANK CHARGES",
+    "AMAZONFEE",
+    "CRUK",
+    "TEST001",
+    "TEST002",
+    "GIFT",
+    "23444",
+    "23574",
+    "22016",
+}
 
 needs_data = pytest.mark.skipif(
     not DATA.is_file(), reason="no ../shared/data/online_retail_ii.parquet beside the repository (UCI Online Retail II)"
 )
 
 
-@dataclass
-class Example:
-    """The example in a folder of its own, two below a copy of the package, so that `local: ../..` is what it says."""
-
-    folder: Path
-    data: Path
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def run(self, *command: str | Path) -> subprocess.CompletedProcess:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("DBT_", "CASPR_", "MAKE"))}
-        # On busy cores the threads of a small model mostly wait for each other.
-        kept |= {"OMP_NUM_THREADS": "1", **self.environment}
-        return subprocess.run([str(c) for c in command], cwd=self.folder, env=kept, capture_output=True, text=True)
-
-    def ok(self, *command: str | Path) -> str:
-        done = self.run(*command)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def build(self, *arguments: str) -> str:
-        return self.ok(BIN / "dbt", "build", "--vars", f'{{online_retail_path: "{self.data}"}}', *arguments)
-
-    def query(self, sql: str) -> pd.DataFrame:
-        database = self.folder / self.environment.get("CASPR_DUCKDB_PATH", "online_retail.duckdb")
-        with duckdb.connect(str(database), read_only=True) as connection:
-            return connection.execute(sql).df()
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    house = tmp_path_factory.mktemp("house")
-    for part in PACKAGE:
-        source = ROOT / part
-        shutil.copytree(source, house / part) if source.is_dir() else shutil.copy(source, house / part)
-    return shutil.copytree(EXAMPLE, house / "examples" / "online_retail", ignore=LEFT_BY_RUNS)
-
-
-@pytest.fixture(scope="module")
-def installed(folder) -> Path:
-    Example(folder, DATA).ok(BIN / "dbt", "deps")
+def installed(tmp_path_factory) -> Path:
+    """The example two folders below a copy of the package, so that `local: ../..` is what it says."""
+    house = copy_package(tmp_path_factory.mktemp("house"))
+    folder = Path(shutil.copytree(EXAMPLE, house / "examples" / "online_retail", ignore=LEFT_BY_RUNS))
+    Project(folder, folder).dbt("deps")
     return folder
 
 
+def example(folder: Path, scratch: Path, data: Path) -> Project:
+    scratch.mkdir()
+    return Project(folder, scratch, {"online_retail_path": str(data)})
+
+
 @pytest.fixture(scope="module")
-def whole(installed) -> Example:
+def whole(installed) -> Project:
     """Staging, with its data tests and unit tests, on the whole file."""
-    example = Example(installed, DATA, {"CASPR_DUCKDB_PATH": "whole.duckdb", "DBT_TARGET_PATH": "target_whole"})
-    example.build("--select", *STAGING)
-    return example
+    project = example(installed, installed / "whole", DATA)
+    project.dbt("build", "--select", *STAGING)
+    return project
 
 
 @pytest.fixture(scope="module")
-def sample(installed) -> Example:
+def sample(installed) -> Project:
     """Everything, on 400 customers and a tenth of the invoices without one."""
     data = installed / "sample.parquet"
     duckdb.connect().execute(f"""
@@ -95,22 +80,26 @@ def sample(installed) -> Example:
             ) or (customer_id is null and invoice_no like '%0')
         ) to '{data}' (format parquet)
     """)
-    example = Example(installed, data)
-    example.build()
-    example.ok(sys.executable, "-m", "caspr_train", "--gpus", "0", "--epochs", "1", "--preset", "default")
-    example.build("--select", "source:caspr_trained+")
-    return example
+    project = example(installed, installed / "sample", data)
+    project.dbt("build")
+    project.caspr("--gpus", "0", "--epochs", "1", "--preset", "default")
+    project.dbt("build", "--select", "source:caspr_trained+")
+    return project
 
 
-def lines_by_pandas(data: Path) -> pd.DataFrame:
+def lines_by_pandas(data: Path | str) -> pd.DataFrame:
     """The lines that the overlap leaves, with `dropped_because`; written apart from the SQL, and otherwise."""
     raw = pd.read_parquet(data)
     first, second = (raw[raw.sheet == sheet] for sheet in ("2009-2010", "2010-2011"))
     lines = pd.concat([first, second[~second.invoice_no.isin(set(first.invoice_no))]], ignore_index=True)
     lines["product"] = lines.stock_code.str.strip().str.upper()
     no_product = lines["product"].isin(NO_PRODUCTS) | lines["product"].str.startswith("GIFT_")
-    rules = [("adjustment", lines.invoice_no.str[0] == "A"), ("no customer", lines.customer_id.isna()),
-             ("no product", no_product), ("no price", lines.price <= 0)]  # fmt: skip
+    rules = [
+        ("adjustment", lines.invoice_no.str[0] == "A"),
+        ("no customer", lines.customer_id.isna()),
+        ("no product", no_product),
+        ("no price", lines.price <= 0),
+    ]
     lines["dropped_because"] = np.select([rule for _, rule in rules], [name for name, _ in rules], "")
     lines["mills"] = (lines.price * 1000).round().astype("int64") * lines.quantity
     return lines
@@ -122,9 +111,13 @@ def invoices_by_pandas(lines: pd.DataFrame) -> pd.DataFrame:
     lead = turnover.sort_values(["invoice_no", "mills", "product"], ascending=[True, False, True])
     lead = lead.drop_duplicates("invoice_no").set_index("invoice_no")["product"]
     invoices = kept.groupby("invoice_no").agg(
-        customer_id=("customer_id", "first"), amount=("mills", "sum"), lines=("mills", "size"),
-        products=("product", "nunique"), quantity=("quantity", "sum"), invoiced_at=("invoice_date", "max"),
-    )  # fmt: skip
+        customer_id=("customer_id", "first"),
+        amount=("mills", "sum"),
+        lines=("mills", "size"),
+        products=("product", "nunique"),
+        quantity=("quantity", "sum"),
+        invoiced_at=("invoice_date", "max"),
+    )
     invoices["customer_id"] = invoices.customer_id.astype("int64").astype(str)
     invoices["amount"] /= 1000
     invoices["activity_type"] = np.where(invoices.index.str.startswith("C"), "cancellation", "purchase")
@@ -140,7 +133,7 @@ def same(found: pd.DataFrame, expected: pd.DataFrame, keys: list[str]) -> None:
 
 @needs_data
 def test_the_lines_of_the_whole_file_are_cleaned_as_the_readme_says(whole):
-    lines = whole.query("select coalesce(dropped_because, '') as rule from stg_invoice_lines")
+    lines = whole.frame("select coalesce(dropped_because, '') as rule from stg_invoice_lines")
     counts = lines.rule.value_counts().to_dict()
     assert counts == {"": 805_752, "adjustment": 6, "no customer": 235_281, "no product": 3_747, "no price": 61}
     assert counts == lines_by_pandas(DATA).dropped_because.value_counts().to_dict()
@@ -150,7 +143,7 @@ def test_the_lines_of_the_whole_file_are_cleaned_as_the_readme_says(whole):
 
 @needs_data
 def test_the_invoices_of_the_whole_file_are_those_of_pandas(whole):
-    found = whole.query("select * from stg_invoices")
+    found = whole.frame("select * from stg_invoices")
     same(found, invoices_by_pandas(lines_by_pandas(DATA)), ["invoice_no"])
     assert found.activity_type.value_counts().to_dict() == {"purchase": 36_594, "cancellation": 7_281}
     assert found.customer_id.nunique() == 5_875
@@ -158,7 +151,7 @@ def test_the_invoices_of_the_whole_file_are_those_of_pandas(whole):
 
 @needs_data
 def test_labels_are_those_of_pandas(sample):
-    invoices = invoices_by_pandas(lines_by_pandas(sample.data))
+    invoices = invoices_by_pandas(lines_by_pandas(sample.variables["online_retail_path"]))
     as_of = invoices.invoiced_at.max().normalize() + pd.Timedelta(days=1)
     churn, value = [], []
     for cutoff in (as_of - HORIZON, as_of - 2 * HORIZON):
@@ -170,20 +163,20 @@ def test_labels_are_those_of_pandas(sample):
         churn.append(rows.assign(is_churned=[customer not in buying for customer in known]))
         value.append(rows.assign(future_revenue=revenue.to_numpy()))
     keys = ["customer_id", "cutoff_at"]
-    same(sample.query("select * from churn_labels"), pd.concat(churn), keys)
-    same(sample.query("select * from lifetime_value_labels"), pd.concat(value), keys)
-    roles = sample.query("select role, cutoff_at from cutoffs").set_index("role").cutoff_at
+    same(sample.frame("select * from churn_labels"), pd.concat(churn), keys)
+    same(sample.frame("select * from lifetime_value_labels"), pd.concat(value), keys)
+    roles = sample.frame("select role, cutoff_at from cutoffs").set_index("role").cutoff_at
     assert roles.to_dict() == {"score": as_of, "evaluate": as_of - HORIZON, "train": as_of - 2 * HORIZON}
 
 
 @needs_data
 def test_sequences_keep_the_law_of_time_and_leave_nothing_out(sample):
-    sequences = sample.query("select * from activity_sequences order by customer_id, cutoff_at, position")
+    sequences = sample.frame("select * from activity_sequences order by customer_id, cutoff_at, position")
     assert (sequences.occurred_at < sequences.cutoff_at).all()
     assert (sequences.seconds_before_cutoff > 0).all()
     grouped = sequences.groupby(["customer_id", "cutoff_at"])
     assert (grouped.occurred_at.diff().dropna() >= pd.Timedelta(0)).all()
-    invoices = invoices_by_pandas(lines_by_pandas(sample.data))
+    invoices = invoices_by_pandas(lines_by_pandas(sample.variables["online_retail_path"]))
     before = invoices.merge(sequences[["cutoff_at"]].drop_duplicates(), how="cross").query("invoiced_at < cutoff_at")
     expected = before.groupby(["customer_id", "cutoff_at"]).size().clip(upper=60)
     assert grouped.size().to_dict() == expected.to_dict()
@@ -191,7 +184,7 @@ def test_sequences_keep_the_law_of_time_and_leave_nothing_out(sample):
 
 @needs_data
 def test_performance_holds_every_representation_for_both_learners(sample):
-    auroc = sample.query("select * from model_performance where metric = 'auroc'")
+    auroc = sample.frame("select * from model_performance where metric = 'auroc'")
     values = auroc.set_index(["task", "learner", "representation"]).value
     for task in ("churn", "lifetime_value"):
         for learner in ("random_forest", "lightgbm"):
@@ -199,13 +192,13 @@ def test_performance_holds_every_representation_for_both_learners(sample):
             # Even 400 customers tell that who bought lately will buy again; 0.5 is chance.
             assert values[task, learner, "rfm"] > 0.6
     assert values.between(0, 1).all()
-    scored = sample.query("select count(distinct customer_id) as n from churn_predictions").n[0]
-    assert scored == sample.query("select count(*) as n from stg_customers").n[0]
+    scored = sample.frame("select count(distinct customer_id) as n from churn_predictions").n[0]
+    assert scored == sample.frame("select count(*) as n from stg_customers").n[0]
 
 
-def test_a_missing_file_is_one_line_and_exit_code_2(folder):
-    example = Example(folder, folder / "nowhere.parquet")
-    done = example.run("make", "--no-print-directory", f"BIN={BIN}", f"DATA={example.data}")
+def test_a_missing_file_is_one_line_and_exit_code_2(tmp_path):
+    nowhere = tmp_path / "nowhere.parquet"
+    done = Project(EXAMPLE, tmp_path).run("make", "--no-print-directory", f"BIN={BIN}", f"DATA={nowhere}")
     lines = [line for line in done.stderr.splitlines() if line.startswith("online_retail: ")]
     assert done.returncode == 2 and len(lines) == 1
-    assert str(example.data) in lines[0] and "UCI Online Retail II" in lines[0] and "DATA=" in lines[0]
+    assert str(nowhere) in lines[0] and "UCI Online Retail II" in lines[0] and "DATA=" in lines[0]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -15,76 +13,32 @@ import numpy as np
 import pytest
 
 from caspr_train.simulate import write_shop
+from tests.projects import BIN, ROOT, Project, copy_package
 
-ROOT = Path(__file__).parent.parent
-PARTS = ("models", "macros", "python_models", "profiles", "dbt_project.yml")
 TRAIN = ("--gpus", "0", "--epochs", "2", "--batch-size", "64")
 
 
-@dataclass
-class Project:
-    """A copy of the project with a shop of its own."""
-
-    folder: Path
-
-    @property
-    def database(self) -> Path:
-        return self.folder / "caspr.duckdb"
-
-    def run(self, *command: str) -> subprocess.CompletedProcess:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("DBT_", "CASPR_"))}
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
-
-    def dbt(self, *arguments: str) -> str:
-        done = self.run(str(Path(sys.executable).parent / "dbt"), *arguments)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def caspr(self, *arguments: str) -> subprocess.CompletedProcess:
-        return self.run(sys.executable, "-m", "caspr_train", *arguments)
-
-    def caspr_ok(self, *arguments: str) -> str:
-        done = self.caspr(*arguments)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def caspr_fails(self, code: int, message: str, *arguments: str) -> str:
-        """The command ends with `code` and one line that matches `message`, and shows no traceback."""
-        done = self.caspr(*arguments)
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback" not in done.stdout + done.stderr
-        lines = [line for line in done.stderr.splitlines() if line.startswith("caspr_train: ")]
-        assert len(lines) == 1 and re.search(message, lines[0]), done.stderr
-        return done.stderr
-
-    def rows(self, sql: str) -> list[tuple]:
-        with duckdb.connect(str(self.database), read_only=True) as connection:
-            return connection.execute(sql).fetchall()
-
-
-def make_project(folder: Path, customers: int) -> Project:
-    for part in PARTS:
-        source = ROOT / part
-        shutil.copytree(source, folder / part) if source.is_dir() else shutil.copy(source, folder / part)
-    (folder / "profiles.yml").symlink_to("profiles/profiles.yml")
+def make_shop(folder: Path, customers: int) -> Project:
+    """A copy of this project with a shop of its own; with 0 customers one whose tables have no rows."""
+    copy_package(folder)
     (folder / "seeds").mkdir()
     shutil.copy(ROOT / "seeds" / "_seeds.yml", folder / "seeds")
     if customers:
-        list(write_shop(folder / "seeds", customers, 11, "csv"))
+        write_shop(folder / "seeds", customers, seed=11)
     else:
         for seed in (ROOT / "seeds").glob("*.csv"):
             (folder / "seeds" / seed.name).write_text(seed.open().readline())
-    return Project(folder)
+    return Project(folder, folder)
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
     """The tests below walk the road in the order in which they stand."""
-    return make_project(tmp_path_factory.mktemp("shop"), customers=300)
+    return make_shop(tmp_path_factory.mktemp("shop"), customers=300)
 
 
 def test_without_a_database_the_trainer_says_what_to_run(project):
-    project.caspr_fails(1, r"no database at caspr\.duckdb .*run `dbt build` first")
+    project.caspr_fails(1, r"no database at \S*caspr\.duckdb .*run `dbt build` first")
     assert not (project.folder / "runs").exists()
 
 
@@ -102,7 +56,7 @@ def test_more_gpus_than_there_are(project):
 
 
 def test_two_processes_train_embed_and_load(project):
-    said = project.caspr_ok(*TRAIN, "--processes", "2")
+    said = project.caspr(*TRAIN, "--processes", "2")
     assert "2 processes on the CPU" in said and "customer_embeddings" in said and "runs/" in said
     expected = project.rows("select count(*) from customer_profiles")
     assert project.rows("select count(*) from customer_embeddings") == expected
@@ -135,7 +89,7 @@ def test_the_next_build_scores_with_the_embeddings_and_the_report_prints_the_tab
     assert project.rows("select count(*) from model_performance where standard_error is null or value is null") == [
         (0,)
     ]
-    said = project.caspr_ok("report")
+    said = project.caspr("report")
     assert "caspr_rfm" in said and "churn_predictions" in said and "dbt show" in said
     query = re.search(r'--inline "(.*)"', said).group(1)
     assert len(project.rows(query)) == 10
@@ -143,7 +97,7 @@ def test_the_next_build_scores_with_the_embeddings_and_the_report_prints_the_tab
 
 def test_training_again_changes_nothing(project):
     before = project.rows("select customer_id, cutoff_at, embedding from customer_embeddings order by all")
-    said = project.caspr_ok(*TRAIN, "--processes", "2")
+    said = project.caspr(*TRAIN, "--processes", "2")
     assert "trained already" in said
     assert project.rows("select customer_id, cutoff_at, embedding from customer_embeddings order by all") == before
     assert project.rows("select count(*) from main_trained.training_runs") == [(1,)]
@@ -151,7 +105,7 @@ def test_training_again_changes_nothing(project):
 
 def test_the_bundle_embeds_again_to_the_same_vectors(project):
     before = project.rows("select customer_id, cutoff_at, embedding from customer_embeddings order by all")
-    project.caspr_ok("embed", "--gpus", "0")
+    project.caspr("embed", "--gpus", "0")
     after = project.rows("select customer_id, cutoff_at, embedding from customer_embeddings order by all")
     assert [row[:2] for row in before] == [row[:2] for row in after]
     np.testing.assert_array_equal([row[2] for row in before], [row[2] for row in after])
@@ -178,7 +132,7 @@ def test_a_locked_database_is_waited_for_and_the_embeddings_are_kept(project):
         holder.communicate("\n")
     assert project.rows("select count(distinct model_version) from customer_embeddings") == [(1,)]
     (before,) = project.rows("select distinct model_version from customer_embeddings")
-    assert "customer_embeddings" in project.caspr_ok("load")
+    assert "customer_embeddings" in project.caspr("load")
     (after,) = project.rows("select distinct model_version from customer_embeddings")
     assert before != after
     assert project.rows("select count(*) from main_trained.training_runs") == [(2,)]
@@ -206,16 +160,15 @@ def test_a_folder_without_a_project(project):
 
 
 def test_missing_marts_and_empty_marts(tmp_path):
-    empty = make_project(tmp_path, customers=0)
+    empty = make_shop(tmp_path, customers=0)
     duckdb.connect(str(empty.database)).close()
     empty.caspr_fails(1, r"activity_attributes does not exist.*run `dbt build` first")
     empty.dbt("build", "--quiet", "--warn-error")
     assert empty.rows("select count(*) from model_performance") == [(0,)]
     empty.caspr_fails(1, r"the mart cutoffs holds no rows; expected at least one of role train")
-    assert "No performance yet" in empty.caspr_ok("report")
+    assert "No performance yet" in empty.caspr("report")
     assert not (tmp_path / "runs").exists()
 
 
 def test_the_installed_command_is_the_module(project):
-    command = str(Path(sys.executable).parent / "caspr_train")
-    assert project.run(command, "--version").stdout == project.caspr("--version").stdout
+    assert project.run(BIN / "caspr_train", "--version").stdout == project.caspr("--version")

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.conftest import DbtProject, install_package
+from tests.projects import Project, install_package
 
 CUTOFFS = [datetime(2025, 2, 1), datetime(2025, 3, 4, 13, 30), datetime(2025, 4, 9, 23, 59, 59)]
 CUSTOMERS = 48
@@ -77,7 +77,7 @@ class Shop:
         given = [values[column] for column in self.columns[stream][3:]]
         return (f"a{key}", f"c{customer}", occurred_at, *given)
 
-    def write(self, project: DbtProject) -> None:
+    def write(self, project: Project) -> None:
         types = {"occurred_at": "timestamp", "amount": "double", "shared_0": "double"}
         with project.connect() as connection:
             connection.execute("create schema if not exists raw")
@@ -91,7 +91,7 @@ class Shop:
             )
 
 
-def build(project: DbtProject, shop: Shop) -> dict[str, list[tuple]]:
+def build(project: Project, shop: Shop) -> dict[str, list[tuple]]:
     """Every mart as sorted rows of text: a NaN equals itself then, and a difference in the last bit shows."""
     shop.write(project)
     project.dbt("--quiet", "build", "--select", *(f"+{mart}" for mart in MARTS))

@@ -73,8 +73,8 @@ class DuckDBWarehouse:
         """Connect, waiting while another process holds the file."""
         if self.path == ":memory:":
             raise DataError(
-                f"target {self.project.target} keeps its tables in memory, where no other process finds them: give it a "
-                "file with `path` in profiles.yml"
+                f"target {self.project.target} keeps its tables in memory, where no other process finds them: give it "
+                "a file with `path` in profiles.yml"
             )
         if not Path(self.path).is_file():
             raise DataError(f"no database at {self.path} (target {self.project.target}): run `dbt build` first")

@@ -1,0 +1,117 @@
+"""dbt projects for tests: real processes, each project with a database, target and log folder of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+# What another project gets of this one when it installs the package.
+PACKAGE = ("models", "macros", "python_models", "profiles", "dbt_project.yml")
+
+
+@dataclass
+class Project:
+    """A dbt project and where its runs leave their traces. `variables` are passed to every dbt command."""
+
+    folder: Path
+    scratch: Path
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def database(self) -> Path:
+        return self.scratch / "caspr.duckdb"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("DBT_", "CASPR_", "MAKE"))}
+        profiles = self.folder if (self.folder / "profiles.yml").exists() else ROOT / "profiles"
+        return {
+            **kept,
+            "CASPR_DUCKDB_PATH": str(self.database),
+            "DBT_TARGET_PATH": str(self.scratch / "target"),
+            "DBT_LOG_PATH": str(self.scratch / "logs"),
+            "DBT_PROFILES_DIR": str(profiles),
+        }
+
+    def run(self, *command: str | Path) -> subprocess.CompletedProcess:
+        """In a process of its own: inside this one dbt would keep the database open."""
+        words = [str(word) for word in command]
+        return subprocess.run(words, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+
+    def try_dbt(self, *arguments: str) -> subprocess.CompletedProcess:
+        given = ["--vars", yaml.safe_dump(self.variables)] if self.variables else []
+        return self.run(BIN / "dbt", "--no-use-colors", *arguments, *given)
+
+    def dbt(self, *arguments: str) -> str:
+        done = self.try_dbt(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def try_caspr(self, *arguments: str) -> subprocess.CompletedProcess:
+        return self.run(sys.executable, "-m", "caspr_train", *arguments)
+
+    def caspr(self, *arguments: str) -> str:
+        done = self.try_caspr(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def caspr_fails(self, code: int, message: str, *arguments: str) -> str:
+        """The command ends with `code` and one line that matches `message`, and shows no traceback."""
+        done = self.try_caspr(*arguments)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        lines = [line for line in done.stderr.splitlines() if line.startswith("caspr_train: ")]
+        assert len(lines) == 1 and re.search(message, lines[0]), done.stderr
+        return done.stderr
+
+    def connect(self, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+        return duckdb.connect(str(self.database), read_only=read_only)
+
+    def frame(self, sql: str) -> pd.DataFrame:
+        with self.connect(read_only=True) as connection:
+            return connection.execute(sql).df()
+
+    def rows(self, sql: str) -> list[tuple]:
+        with self.connect(read_only=True) as connection:
+            return connection.execute(sql).fetchall()
+
+
+def copy_package(folder: Path) -> Path:
+    """This project without its seeds, in a folder where tests may change it."""
+    for part in PACKAGE:
+        source = ROOT / part
+        shutil.copytree(source, folder / part) if source.is_dir() else shutil.copy(source, folder / part)
+    (folder / "profiles.yml").symlink_to("profiles/profiles.yml")
+    return folder
+
+
+def install_package(folder: Path, settings: dict, models: dict[str, str]) -> Project:
+    """A project that installs this package: `settings` go under `vars: caspr:`, `models` are name -> SQL."""
+    (folder / "models").mkdir(parents=True)
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    project = {
+        "name": "installing",
+        "version": "1.0.0",
+        "profile": "caspr",
+        "flags": {"send_anonymous_usage_stats": False},
+        "vars": {"caspr": settings},
+    }
+    (folder / "dbt_project.yml").write_text(yaml.safe_dump(project, sort_keys=False))
+    (folder / "packages.yml").write_text(yaml.safe_dump({"packages": [{"local": str(ROOT)}]}))
+    for name, sql in models.items():
+        (folder / "models" / f"{name}.sql").write_text(sql)
+    installed = Project(folder, scratch)
+    installed.dbt("deps")
+    return installed
