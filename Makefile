@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP) ## the simulated shop: build the marts, train, score, print the table
-	@echo "==> 1/3 dbt build: raw tables to marts, and predictions from RFM alone"
+	@echo "==> 1/3 dbt build: raw tables to sequences and features, and predictions from what there is (at first RFM alone)"
 	$(BIN)/dbt build --quiet
 	@echo "==> 2/3 caspr_train: sequences to embeddings"
 	$(BIN)/python -m caspr_train

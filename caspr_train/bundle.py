@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 
 from caspr_train.config import Config
 from caspr_train.encoding import Encoding
-from caspr_train.errors import DataError
+from caspr_train.errors import DataError, UsageError
 from caspr_train.model import Caspr, Shape
 from caspr_train.schema import Schema
 
@@ -57,7 +57,6 @@ class Bundle:
             "model_version": self.model_version,
             "config": self.config.as_dict(),
             "schema": self.schema.as_list(),
-            "shape": asdict(shape_of(self.encoding)),
             "encoding": self.encoding.as_dict(),
             "metrics": self.metrics,
             "lineage": self.lineage,
@@ -78,25 +77,28 @@ class Bundle:
             )
         try:
             saved = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise DataError(f"{folder / DESCRIPTION} is not JSON ({error}); train again") from None
-        if saved.get("format") != FORMAT:
-            raise DataError(
-                f"{folder}: bundle format {saved.get('format')!r}, this version reads {FORMAT}; train again"
+            if saved["format"] != FORMAT:
+                raise DataError(f"{folder}: bundle format {saved['format']}, this version reads {FORMAT}; train again")
+            if _sha256(folder / WEIGHTS) != saved["weights_sha256"]:
+                raise DataError(
+                    f"{folder / WEIGHTS} does not match the checksum in {DESCRIPTION}: the file was changed or "
+                    "cut short; take the bundle from its backup or train again"
+                )
+            bundle = cls(
+                model_version=saved["model_version"],
+                config=Config(**saved["config"]),
+                encoding=Encoding.from_dict(Schema.from_list(saved["schema"]), saved["encoding"]),
+                weights=safetensors.torch.load_file(folder / WEIGHTS),
+                metrics=saved["metrics"],
+                lineage=saved["lineage"],
             )
-        if _sha256(folder / WEIGHTS) != saved["weights_sha256"]:
+            bundle.model()  # every weight is there and has the shape that the encoding asks for
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, UsageError) as error:
             raise DataError(
-                f"{folder / WEIGHTS} does not match the checksum in {DESCRIPTION}: the file was changed or "
-                "cut short; take the bundle from its backup or train again"
-            )
-        return cls(
-            model_version=saved["model_version"],
-            config=Config(**saved["config"]),
-            encoding=Encoding.from_dict(Schema.from_list(saved["schema"]), saved["encoding"]),
-            weights=safetensors.torch.load_file(folder / WEIGHTS),
-            metrics=saved["metrics"],
-            lineage=saved["lineage"],
-        )
+                f"{folder / DESCRIPTION} is damaged or of another version ({type(error).__name__}: "
+                f"{' '.join(str(error).split())[:200]}); train again"
+            ) from None
+        return bundle
 
 
 def shape_of(encoding: Encoding) -> Shape:

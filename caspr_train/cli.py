@@ -24,6 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     except CasprError as error:
         print(f"caspr_train: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"caspr_train: {error}; nothing was loaded", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("caspr_train: interrupted; nothing was loaded", file=sys.stderr)
         return 130
@@ -80,7 +83,10 @@ def embed(options: argparse.Namespace) -> None:
     print(f"reading {warehouse}", flush=True)
     marts = Marts.read(warehouse, None, bundle)
     print(f"read {marts.describe()}", flush=True)
-    _embed_and_load(bundle, marts, _runs(options) / bundle.model_version, processes, warehouse)
+    run = _runs(options) / bundle.model_version
+    if not (run / "bundle").is_dir():
+        bundle.save(run / "bundle")  # so that the run's folder is whole wherever the bundle came from
+    _embed_and_load(bundle, marts, run, processes, warehouse)
 
 
 def load(options: argparse.Namespace) -> None:
@@ -95,12 +101,11 @@ def load(options: argparse.Namespace) -> None:
 
 def report(options: argparse.Namespace) -> None:
     """Print model_performance, where the tables are, and one query to look at them."""
-    from caspr_train.report import performance_text, where_to_look
+    from caspr_train.report import report_text
 
     _, warehouse = _project(options)
     with warehouse.reading() as reader:
-        print(performance_text(reader))
-        print(where_to_look(reader))
+        print(report_text(reader))
 
 
 def simulate(options: argparse.Namespace) -> None:
@@ -128,7 +133,7 @@ def _project(options: argparse.Namespace):
     from caspr_train.project import DbtProject
     from caspr_train.warehouse import open_warehouse
 
-    project = DbtProject.load(options.project_dir, options.profiles_dir, options.target)
+    project = DbtProject.load(options.project_dir, options.profiles_dir, options.target, options.vars)
     return project, open_warehouse(project, options.wait)
 
 
@@ -161,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--project-dir", type=Path, default=Path(), help="folder with dbt_project.yml (default: here)")
     where.add_argument("--profiles-dir", type=Path, help="folder with profiles.yml (default: as dbt finds it)")
     where.add_argument("--target", help="target of the profile (default: the profile's)")
+    where.add_argument("--vars", default="{}", metavar="YAML", help="the --vars that dbt was run with, if any")
     where.add_argument(
         "--wait",
         type=float,
@@ -170,8 +176,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     runs = argparse.ArgumentParser(add_help=False)
     runs.add_argument("--runs", type=Path, help="folder of the runs (default: runs in the project's folder)")
-    gpus = argparse.ArgumentParser(add_help=False)
-    gpus.add_argument("--gpus", type=int, metavar="N", help="GPUs to use, a process each (default: all there are)")
 
     def command(name: str, function, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
         text = " ".join(function.__doc__.split())
@@ -179,15 +183,19 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(command=function)
         return added
 
-    added = command("train", train, gpus, runs, project)
+    added = command("train", train, runs, project)
+    added.add_argument(
+        "--gpus", type=int, metavar="N", help="GPUs to train on, a process each (default: all there are)"
+    )
     added.add_argument("--processes", type=int, metavar="N", help="with --gpus 0: processes on the CPU (default: 1)")
-    added.add_argument("--preset", default="default", help="default, or paper: the paper's model to the letter")
+    added.add_argument("--preset", default="default", help="default, or paper: the paper's model and objective")
     added.add_argument("--epochs", type=int, help="passes over the sequences (default: the preset's)")
     added.add_argument(
         "--batch-size", type=int, help="sequences a step, all processes together (default: the preset's)"
     )
     added.add_argument("--seed", type=int, help="of weights, order and masks (default: 7)")
-    added = command("embed", embed, gpus, runs, project)
+    added = command("embed", embed, runs, project)
+    added.add_argument("--gpus", type=int, choices=(0, 1), help="0 for the CPU (default: one GPU if there is one)")
     added.add_argument("--bundle", type=Path, help="the bundle's folder (default: that of the latest run)")
     added = command("load", load, runs, project)
     added.add_argument("run", type=Path, nargs="?", help="the run's folder (default: the latest)")

@@ -69,6 +69,7 @@ class Config:
                 isinstance(getattr(self, name), int) and getattr(self, name) >= 1, name, "a whole number of 1 or more"
             )
         expect(self.epochs is None or self.epochs >= 1, "epochs", "a whole number of 1 or more")
+        expect(isinstance(self.seed, int) and 0 <= self.seed < 2**32, "seed", "a whole number from 0 to 4294967295")
         expect(self.hidden % self.heads == 0, "hidden", f"a multiple of heads ({self.heads})")
         expect(self.windows in ("latest", "random"), "windows", "'latest' or 'random'")
         expect(self.number_transform in ("identity", "signed_log"), "number_transform", "'identity' or 'signed_log'")
@@ -99,7 +100,7 @@ PRESETS = {
     # The paper's model and objective, as printed there (section 5; table of hyper-parameters).
     "paper": Config(preset="paper"),
     # Wider and shallower, windows that end at random moments, and two objectives that look past the window's end but
-    # never past the train cutoff. docs/DECISIONS.md gives the figures that chose it.
+    # never past the train cutoff. What each of these is worth has yet to be measured one by one.
     "default": Config(
         preset="default",
         windows="random",

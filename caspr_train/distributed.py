@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from caspr_train.errors import CasprError, DataError, UsageError
+from caspr_train.files import whole
 
 
 @dataclass(frozen=True)
@@ -50,40 +52,47 @@ def launch(work: Callable[..., None], processes: Processes, folder: Path, *argum
     """Run `work(rank, count, device, *arguments)` in every process; return when all have.
 
     One process runs here; several are spawned, meet through a file in `folder` (no port to find taken), and hold a
-    process group while they work. An error in one ends the others and is raised here in its own words.
+    process group while they work. An error in one ends the others: one that is meant for the user is raised here as
+    itself, any other with the traceback of its process.
     """
     if processes.count == 1:
         work(0, 1, _device(processes, 0), *arguments)
         return
-    meeting = folder / "rendezvous"
-    meeting.unlink(missing_ok=True)
+    for leftover in (folder / MEETING, folder / ERROR):
+        leftover.unlink(missing_ok=True)
     try:
-        mp.spawn(_member, (processes, f"file://{meeting.resolve()}", work, arguments), nprocs=processes.count)
-    except mp.ProcessRaisedException as error:
-        lines = str(error).strip().splitlines()
-        if processes.gpus == 0 and os.environ.get("CASPR_TRACEBACK"):
-            raise
-        raise DataError(f"process {error.error_index} of {processes.count} failed: {lines[-1]}") from None
+        mp.spawn(_member, (processes, folder, work, arguments), nprocs=processes.count)
     except mp.ProcessExitedException as error:
         raise DataError(
             f"process {error.error_index} of {processes.count} was ended by the system ({error}); "
             "the usual cause is memory: use fewer processes or a smaller --batch-size"
         ) from None
+    except mp.ProcessRaisedException:
+        if not (folder / ERROR).is_file():
+            raise
+        said = json.loads((folder / ERROR).read_text())
+        kind = UsageError if said["exit_code"] == UsageError.exit_code else DataError
+        raise kind(f"process {said['rank']} of {processes.count}: {said['message']}") from None
     finally:
-        meeting.unlink(missing_ok=True)
+        for leftover in (folder / MEETING, folder / ERROR):
+            leftover.unlink(missing_ok=True)
 
 
-def _member(rank: int, processes: Processes, meeting: str, work: Callable[..., None], arguments: tuple) -> None:
+MEETING, ERROR = "rendezvous", "error.json"
+
+
+def _member(rank: int, processes: Processes, folder: Path, work: Callable[..., None], arguments: tuple) -> None:
     device = _device(processes, rank)
     if not processes.gpus:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes.count))
-    dist.init_process_group(
-        "nccl" if processes.gpus else "gloo", init_method=meeting, rank=rank, world_size=processes.count
-    )
+    store = dist.FileStore(str(folder / MEETING), processes.count)
+    dist.init_process_group("nccl" if processes.gpus else "gloo", store=store, rank=rank, world_size=processes.count)
     try:
         work(rank, processes.count, device, *arguments)
     except CasprError as error:
-        raise RuntimeError(str(error)) from None
+        with whole(folder / ERROR) as draft:
+            draft.write_text(json.dumps({"rank": rank, "exit_code": error.exit_code, "message": str(error)}))
+        raise
     # In this order: gloo's threads abort the process at random if tensors outlive the group, or ranks leave one by one.
     gc.collect()
     dist.barrier()

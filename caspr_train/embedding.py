@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -13,8 +12,8 @@ import pyarrow.parquet as pq
 import torch
 
 from caspr_train.bundle import Bundle
-from caspr_train.encoding import RESERVED, SECONDS_BEFORE_CUTOFF
-from caspr_train.sequences import PackedSequences, Windows
+from caspr_train.files import whole
+from caspr_train.sequences import RESERVED, PackedSequences, Windows
 
 SEQUENCES_AT_ONCE = 4096
 
@@ -41,8 +40,7 @@ ITEM_EMBEDDINGS = pa.schema(
 def embed(bundle: Bundle, sequences: PackedSequences, device: torch.device | str = "cpu") -> np.ndarray:
     """The customer vectors [n, embedding_width] float32 of the packed sequences, in their order."""
     model = bundle.model(device)
-    scaler = bundle.encoding.scalers_[f"sequence.{SECONDS_BEFORE_CUTOFF}"]
-    windows = Windows(sequences.to(torch.device(device)), bundle.config.sequence_length, (scaler.mean_, scaler.scale_))
+    windows = Windows(sequences.to(torch.device(device)), bundle.config.sequence_length, bundle.encoding.days_scaler)
     which = torch.arange(len(sequences), device=device)
     return torch.cat([model.embed(windows.cut(part)).float().cpu() for part in which.split(SEQUENCES_AT_ONCE)]).numpy()
 
@@ -52,7 +50,7 @@ def write_customer_embeddings(
 ) -> int:
     """Write (keys, vectors) parts, as pack and embed give them, to one Parquet file; the number of rows."""
     rows = 0
-    with _whole(path) as draft, pq.ParquetWriter(draft, CUSTOMER_EMBEDDINGS) as writer:
+    with whole(path) as draft, pq.ParquetWriter(draft, CUSTOMER_EMBEDDINGS) as writer:
         for keys, vectors in parts:
             writer.write_table(
                 pa.table(
@@ -85,7 +83,7 @@ def write_item_embeddings(path: Path, bundle: Bundle, embedded_at: datetime) -> 
             "embedding": _lists(vectors),
         }
     )
-    with _whole(path) as draft:
+    with whole(path) as draft:
         pq.write_table(table.select(ITEM_EMBEDDINGS.names).cast(ITEM_EMBEDDINGS), draft)
     return len(names)
 
@@ -100,19 +98,3 @@ def _constant(rows: int, model_version: str, embedded_at: datetime) -> dict[str,
 def _lists(vectors: np.ndarray) -> pa.Array:
     offsets = np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32)
     return pa.ListArray.from_arrays(offsets, vectors.astype(np.float32).reshape(-1))
-
-
-class _whole:
-    """A path to write to that takes its final name when the block ends well, and never before."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.draft = path, path.with_name(f".{path.name}.draft")
-
-    def __enter__(self) -> Path:
-        return self.draft
-
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        if kind is None:
-            os.replace(self.draft, self.path)
-        else:
-            self.draft.unlink(missing_ok=True)

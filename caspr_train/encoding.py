@@ -16,11 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from caspr_train.schema import Schema
-from caspr_train.sequences import SECONDS_PER_DAY
-
-# Code 0 is sequences.PAD. A masked event is a zero vector and needs no code.
-UNK, MISSING = 1, 2  # a value not seen at the train cutoff; the value is null
-RESERVED = 3
+from caspr_train.sequences import MISSING, RESERVED, SECONDS_PER_DAY, UNK
 
 # Two numbers that every activity has, beside its attributes: hand-over 1 carries them as columns of their own.
 SECONDS_SINCE_PREVIOUS = "seconds_since_previous"
@@ -85,7 +81,7 @@ class Encoding:
     """What turns the rows of the marts into codes and standardised numbers, for one schema.
 
     `vocabularies_` and `scalers_` are keyed by `scope.attribute`. `not_finite_` counts, by the same keys, the infinite
-    or NaN numbers met in the last `encode_*` calls: they are treated as missing.
+    or NaN numbers among all rows that `numbers` was given: they are treated as missing.
     """
 
     schema: Schema
@@ -136,6 +132,12 @@ class Encoding:
                 self.not_finite_[key] = self.not_finite_.get(key, 0) + wrong
             columns.append(self.scalers_[key].transform(values))
         return np.stack(columns, axis=1) if columns else np.zeros((len(table), 0), np.float32)
+
+    @property
+    def days_scaler(self) -> tuple[float, float]:
+        """Mean and scale of log(1 + days from an activity to the cutoff)."""
+        scaler = self.scalers_[f"sequence.{SECONDS_BEFORE_CUTOFF}"]
+        return scaler.mean_, scaler.scale_
 
     def cardinalities(self, scope: str) -> list[int]:
         return [len(self.vocabularies_[f"{scope}.{a.name}"]) for a in self.schema.select(scope, "categorical")]

@@ -59,7 +59,8 @@ def draw_mask(valid: Tensor, share: float, noise: Tensor) -> Tensor:
 def count_targets(batch: Batch, hide: Tensor) -> Denominators:
     """How many valid targets this batch holds, in the places of LossSums."""
     categories = batch.categories.shape[-1]
-    masked = torch.cat([hide.sum().expand(categories).double(), (~batch.numbers[hide].isnan()).sum(0).double()])
+    numbers = (~batch.numbers.isnan() & hide[..., None]).sum((0, 1))
+    masked = torch.cat([hide.sum().expand(categories), numbers]).double()
     if batch.future is None:
         return Denominators(masked, torch.zeros_like(masked), masked.new_zeros(len(FUTURE_TARGETS)))
     following = torch.cat(
@@ -68,9 +69,11 @@ def count_targets(batch: Batch, hide: Tensor) -> Denominators:
     return Denominators(masked, following, (~batch.future.isnan()).sum(0).double())
 
 
-def loss_sums(model: Caspr, batch: Batch, hide: Tensor, rows: Tensor, embedding: Tensor) -> LossSums:
-    """`rows` [masked events, hidden] are the decoder's states at the masked events, `embedding` [b, width] is ν_E."""
-    masked = _event_losses(model, rows, batch.categories[hide], batch.numbers[hide])
+def loss_sums(
+    model: Caspr, batch: Batch, masked_at: tuple[Tensor, Tensor], states: Tensor, embedding: Tensor
+) -> LossSums:
+    """`masked_at`: (rows, columns) of the masked events; `states` [b, t, hidden]: the decoder's; `embedding`: ν_E."""
+    masked = _event_losses(model, states[masked_at], batch.categories[masked_at], batch.numbers[masked_at])
     following = torch.zeros_like(masked)
     if model.next_event is not None:
         following = _event_losses(model, model.next_event(embedding), batch.next_categories, batch.next_numbers)
@@ -99,7 +102,7 @@ def _event_losses(model: Caspr, rows: Tensor, categories: Tensor, numbers: Tenso
     ]
     known = ~numbers.isnan()
     error = (model.number_head(rows).float() - numbers.nan_to_num()).square() * known
-    return torch.cat([torch.stack(losses), error.sum(0)]) if losses else error.sum(0)
+    return torch.cat([torch.stack(losses), error.sum(0)])
 
 
 def _future_losses(predicted: Tensor, target: Tensor) -> Tensor:

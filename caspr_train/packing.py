@@ -12,6 +12,9 @@ from caspr_train.encoding import SECONDS_BEFORE_CUTOFF, Encoding
 from caspr_train.errors import DataError
 from caspr_train.sequences import PackedSequences
 
+# Sums of money are differences of one running sum over all customers: one absurd amount would swallow others' digits.
+MOST_MONEY = 1e12
+
 
 def pack(activities: pa.Table, profiles: pa.Table, encoding: Encoding) -> tuple[PackedSequences, pa.Table]:
     """Pack the rows of activity_sequences and customer_profiles (each of the same cutoffs).
@@ -49,12 +52,16 @@ def pack(activities: pa.Table, profiles: pa.Table, encoding: Encoding) -> tuple[
         categories=torch.from_numpy(encoding.categories("sequence", activities)),
         numbers=torch.from_numpy(encoding.numbers("sequence", activities)),
         age=torch.from_numpy(np.ceil(np.minimum(age, 2**31 - 1)).astype(np.int32)),
-        money=torch.from_numpy(np.where(np.isfinite(money), money, np.nan).astype(np.float32)),
+        money=torch.from_numpy(_bounded(money)),
         offsets=torch.from_numpy(offsets),
         profile_categories=torch.from_numpy(encoding.categories("profile", profiles)),
         profile_numbers=torch.from_numpy(encoding.numbers("profile", profiles)),
     )
     return packed, keys
+
+
+def _bounded(money: np.ndarray) -> np.ndarray:
+    return np.clip(np.where(np.isfinite(money), money, np.nan), -MOST_MONEY, MOST_MONEY).astype(np.float32)
 
 
 def held_out(customers: pa.ChunkedArray | pa.Array, share: float) -> np.ndarray:

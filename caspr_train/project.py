@@ -24,8 +24,10 @@ class DbtProject:
     dbt_invocation_id: str | None  # of the last dbt command that built something here
 
     @classmethod
-    def load(cls, folder: Path, profiles_dir: Path | None = None, target: str | None = None) -> DbtProject:
-        """Parse the project in `folder`, with dbt's own rules for profiles and targets.
+    def load(
+        cls, folder: Path, profiles_dir: Path | None = None, target: str | None = None, variables: str = "{}"
+    ) -> DbtProject:
+        """Parse the project in `folder`, with dbt's own rules for profiles, targets and `variables` (YAML, as --vars).
 
         UsageError: no dbt project there, or one that does not parse.
         """
@@ -39,7 +41,7 @@ class DbtProject:
                 f"no dbt_project.yml in {folder.resolve()}: run from the dbt project's folder, or name it "
                 "with --project-dir"
             )
-        arguments = ["--quiet", "--log-level", "none", "parse", "--project-dir", str(folder)]
+        arguments = ["--quiet", "--log-level", "none", "parse", "--project-dir", str(folder), "--vars", variables]
         if profiles_dir is not None:
             arguments += ["--profiles-dir", str(profiles_dir)]
         if target is not None:
@@ -48,10 +50,9 @@ class DbtProject:
         if not result.success:
             raise UsageError(f"the dbt project in {folder} does not parse: {_one_line(result.exception)}")
         flags = get_flags()
-        profile = load_profile(str(folder), {}, target_override=target)
+        profile = load_profile(str(folder), flags.VARS, target_override=target)
         results = folder / (getattr(flags, "TARGET_PATH", None) or "target") / "run_results.json"
-        invocation = json.loads(results.read_text())["metadata"]["invocation_id"] if results.is_file() else None
-        return cls(folder, profile.target_name, profile.credentials, result.result, invocation)
+        return cls(folder, profile.target_name, profile.credentials, result.result, _last_build(results))
 
     def relation(self, model: str) -> str:
         """The quoted name of the package's model in the target's database."""
@@ -70,7 +71,10 @@ class DbtProject:
         return self._node("model", model).config.meta[key]
 
     def git_commit(self) -> str | None:
-        done = subprocess.run(["git", "-C", str(self.folder), "rev-parse", "HEAD"], capture_output=True, text=True)
+        try:
+            done = subprocess.run(["git", "-C", str(self.folder), "rev-parse", "HEAD"], capture_output=True, text=True)
+        except OSError:  # no git on this machine
+            return None
         return done.stdout.strip() or None if done.returncode == 0 else None
 
     def _node(self, kind: str, name: str) -> Any:
@@ -84,6 +88,14 @@ class DbtProject:
             f"the dbt project in {self.folder.resolve()} has no {thing} of package {PACKAGE}: add the "
             "package to packages.yml and run `dbt deps`"
         )
+
+
+def _last_build(run_results: Path) -> str | None:
+    """The invocation that wrote the file, if that was one which builds models."""
+    if not run_results.is_file():
+        return None
+    results = json.loads(run_results.read_text())
+    return results["metadata"]["invocation_id"] if results["args"].get("which") in ("build", "run") else None
 
 
 def _one_line(error: BaseException | None) -> str:

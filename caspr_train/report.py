@@ -5,29 +5,25 @@ from __future__ import annotations
 from caspr_train.tasks.tables import performance_table
 from caspr_train.warehouse.duckdb import Reader
 
-
-def performance_text(reader: Reader) -> str:
-    """The table of model_performance, ready for a terminal."""
-    return performance_table(reader.performance().to_pandas())
+TABLES = ("churn_predictions", "lifetime_value_predictions", "model_performance", "customer_embeddings")
 
 
-def where_to_look(reader: Reader) -> str:
-    """The names of the tables that people read, and one query to begin with."""
-    predictions = reader.relation("churn_predictions")
-    tables = [
-        reader.relation(m)
-        for m in ("churn_predictions", "lifetime_value_predictions", "model_performance", "customer_embeddings")
-    ]
+def report_text(reader: Reader) -> str:
+    """The table of model_performance, the names of the tables that people read, and one query to begin with."""
+    performance = reader.performance().to_pandas()
+    representation = "caspr_rfm" if "caspr_rfm" in set(performance["representation"]) else "rfm"
+    predictions = reader.relation("churn_predictions").replace('"', "")
     query = (
         f"select customer_id, churn_probability from {predictions} where learner = 'lightgbm' "
-        "and representation = 'rfm' order by churn_probability desc limit 10"
+        f"and representation = '{representation}' order by churn_probability desc"
     )
     return "\n".join(
         [
+            performance_table(performance),
             "",
             f"tables in {reader.where}:",
-            *(f"  {t}" for t in tables),
-            "look at them:",
-            f'  dbt show --limit 10 --inline "{query.replace(chr(34), "")}"',
+            *(f"  {reader.relation(table)}" for table in TABLES),
+            "the ten customers most likely to leave:",
+            f'  dbt show --limit 10 --inline "{query}"',
         ]
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -25,8 +24,9 @@ from caspr_train.bundle import Bundle, shape_of
 from caspr_train.config import Config
 from caspr_train.distributed import Processes, launch
 from caspr_train.embedding import embed, write_customer_embeddings, write_item_embeddings
-from caspr_train.encoding import SECONDS_BEFORE_CUTOFF, Encoding
+from caspr_train.encoding import Encoding
 from caspr_train.errors import DataError
+from caspr_train.files import whole
 from caspr_train.packing import held_out, pack
 from caspr_train.project import DbtProject
 from caspr_train.sequences import PackedSequences
@@ -70,7 +70,8 @@ class Marts:
         with warehouse.reading() as reader:
             schema, rows = reader.schema(), reader.cutoffs()
             if bundle is not None:
-                bundle.schema.expect_same(schema, bundle.lineage.get("folder", bundle.model_version))
+                bundle.schema.expect_same(schema, bundle.model_version)
+                _expect_no_future(bundle, rows)
             training = [row["cutoff_at"] for row in rows if row["role"] == "train"]
             fitted = [(reader.activities(schema, at), reader.profiles(schema, at)) for at in training]
             activities, profiles = (pa.concat_tables(tables) for tables in zip(*fitted, strict=True))
@@ -84,7 +85,7 @@ class Marts:
                 encoding = bundle.encoding
             else:
                 encoding = Encoding(schema, config.number_transform, config.minimum_count).fit(activities, profiles)
-            cutoffs = [PackedCutoff(training[0], "train", *pack(activities, profiles, encoding))]
+            cutoffs = [PackedCutoff(training[-1], "train", *pack(activities, profiles, encoding))]
             for row in rows:
                 if row["role"] != "train":
                     at = row["cutoff_at"]
@@ -93,12 +94,12 @@ class Marts:
                             at, row["role"], *pack(reader.activities(schema, at), reader.profiles(schema, at), encoding)
                         )
                     )
-            ends = next(row["horizon_ends_at"] for row in rows if row["role"] == "train")
-            return cls(encoding, cutoffs, int((ends - training[0]).total_seconds()), reader.watermark())
+            horizon = rows[0]["horizon_ends_at"] - rows[0]["cutoff_at"]  # the same for all cutoffs
+            return cls(encoding, cutoffs, int(horizon.total_seconds()), reader.watermark())
 
     @property
     def train(self) -> PackedCutoff:
-        """The sequences of all train cutoffs together."""
+        """The sequences of all train cutoffs together; its cutoff_at is the newest of them."""
         return self.cutoffs[0]
 
     def held_out(self, config: Config) -> np.ndarray:
@@ -112,7 +113,9 @@ class Marts:
         lines = f"{sequences:,} sequences of {activities:,} activities at {len(self.cutoffs)} cutoffs"
         wrong = {k: n for k, n in self.encoding.not_finite_.items() if n}
         if wrong:
-            lines += "; not finite and treated as missing: " + ", ".join(f"{n:,} in {key}" for key, n in wrong.items())
+            lines += "; numbers that are not finite, treated as missing: " + ", ".join(
+                f"{n:,} in {key}" for key, n in wrong.items()
+            )
         return lines
 
 
@@ -136,24 +139,15 @@ def model_version(marts: Marts, config: Config) -> str:
 
 def train_bundle(marts: Marts, config: Config, processes: Processes, project: DbtProject, run: Path) -> Bundle:
     """Train on the train cutoffs and write `run`/bundle. A run that is interrupted leaves no bundle."""
-    work = run / "training"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
     out = torch.from_numpy(marts.held_out(config))
-    safetensors.torch.save_file({**marts.train.sequences.tensors(), "held_out": out}, work / "sequences.safetensors")
-    scaler = marts.encoding.scalers_[f"sequence.{SECONDS_BEFORE_CUTOFF}"]
+    fitted, lengths = ~out, marts.train.sequences.offsets.diff()
     looks_ahead = config.next_event_weight or config.future_window_weight
-    job = Job(
-        config, shape_of(marts.encoding), (scaler.mean_, scaler.scale_), marts.horizon_seconds if looks_ahead else 0
-    )
-    started = _now()
-    launch(train, processes, work, work, job)
-    metrics = json.loads((work / "metrics.json").read_text())
+    horizon_seconds = marts.horizon_seconds if looks_ahead else 0
+    job = Job(config, shape_of(marts.encoding), marts.encoding.days_scaler, horizon_seconds)
     lineage = {
         "caspr_version": caspr_train.__version__,
         "torch_version": torch.__version__,
-        "started_at": started.isoformat(),
-        "finished_at": _now().isoformat(),
+        "started_at": _now().isoformat(),
         "device": str(processes),
         "processes": processes.count,
         "train_cutoff_at": marts.train.cutoff_at.isoformat(),
@@ -161,11 +155,26 @@ def train_bundle(marts: Marts, config: Config, processes: Processes, project: Db
         "dbt_invocation_id": project.dbt_invocation_id,
         "git_commit": project.git_commit(),
     }
-    bundle = Bundle(
-        run.name, config, marts.encoding, safetensors.torch.load_file(work / "weights.safetensors"), metrics, lineage
-    )
+    work = run / "training"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    try:
+        tensors = {**marts.train.sequences.tensors(), "held_out": out}
+        safetensors.torch.save_file(tensors, work / "sequences.safetensors")
+        launch(train, processes, work, work, job)
+        metrics = json.loads((work / "metrics.json").read_text())
+        weights = safetensors.torch.load_file(work / "weights.safetensors")
+    finally:
+        # The folder holds every customer's data: it goes, however the training ended.
+        shutil.rmtree(work, ignore_errors=True)
+    metrics |= {
+        "customers": len(marts.train.keys["customer_id"].filter(pa.array(fitted.numpy())).unique()),
+        "sequences": int(fitted.sum()),
+        "activities": int(lengths[fitted].sum()),
+    }
+    lineage["finished_at"] = _now().isoformat()
+    bundle = Bundle(run.name, config, marts.encoding, weights, metrics, lineage)
     bundle.save(run / "bundle")
-    shutil.rmtree(work)
     return bundle
 
 
@@ -176,7 +185,7 @@ def write_embeddings(bundle: Bundle, marts: Marts, run: Path, device: torch.devi
     parts = ((c.keys, embed(bundle, c.sequences, device)) for c in marts.cutoffs)
     customers = write_customer_embeddings(run / "customer_embeddings.parquet", parts, bundle.model_version, now)
     items = write_item_embeddings(run / "item_embeddings.parquet", bundle, now)
-    _write_training_run(bundle, marts, run / "training_runs.parquet")
+    _write_training_run(bundle, run / "training_runs.parquet")
     return customers, items
 
 
@@ -201,7 +210,7 @@ def expect_complete(run: Path) -> None:
         )
 
 
-def _write_training_run(bundle: Bundle, marts: Marts, path: Path) -> None:
+def _write_training_run(bundle: Bundle, path: Path) -> None:
     moment = pa.timestamp("us")
     metrics, lineage, config = bundle.metrics, bundle.lineage, bundle.config
     columns = {
@@ -214,23 +223,34 @@ def _write_training_run(bundle: Bundle, marts: Marts, path: Path) -> None:
         "processes": (lineage["processes"], pa.int64()),
         "train_cutoff_at": (_instant(lineage["train_cutoff_at"]), moment),
         "data_watermark_at": (_instant(lineage["data_watermark_at"]), moment),
-        "customers": (len(set(marts.train.keys["customer_id"].to_pylist())), pa.int64()),
-        "sequences": (len(marts.train.sequences), pa.int64()),
-        "activities": (len(marts.train.sequences.age), pa.int64()),
+        "customers": (metrics["customers"], pa.int64()),
+        "sequences": (metrics["sequences"], pa.int64()),
+        "activities": (metrics["activities"], pa.int64()),
         "parameters": (metrics["parameters"], pa.int64()),
         "epochs": (metrics["epochs"], pa.int64()),
         "train_loss": (metrics["train_loss"], pa.float64()),
         "validation_loss": (metrics["validation_loss"], pa.float64()),
         "sequences_per_second": (metrics["sequences_per_second"], pa.float64()),
         "config": (json.dumps(config.as_dict()), pa.string()),
-        "metrics": (json.dumps({k: v for k, v in metrics.items() if k != "history"}), pa.string()),
+        "metrics": (json.dumps(metrics), pa.string()),
         "caspr_version": (lineage["caspr_version"], pa.string()),
         "dbt_invocation_id": (lineage["dbt_invocation_id"], pa.string()),
         "git_commit": (lineage["git_commit"], pa.string()),
     }
-    draft = path.with_name(f".{path.name}.draft")
-    pq.write_table(pa.table({name: pa.array([value], kind) for name, (value, kind) in columns.items()}), draft)
-    os.replace(draft, path)
+    with whole(path) as draft:
+        pq.write_table(pa.table({name: pa.array([value], kind) for name, (value, kind) in columns.items()}), draft)
+
+
+def _expect_no_future(bundle: Bundle, cutoffs: list[dict]) -> None:
+    """Raise DataError if the bundle learnt from activities after a cutoff that is to be measured or predicted."""
+    learnt_until = _instant(bundle.lineage["train_cutoff_at"])
+    for row in cutoffs:
+        if row["role"] != "train" and row["cutoff_at"] < learnt_until:
+            raise DataError(
+                f"the bundle {bundle.model_version} learnt from activities until {learnt_until}, after the "
+                f"{row['role']} cutoff {row['cutoff_at']}: its embeddings there would know the future. Train again "
+                "(`python -m caspr_train`) with these cutoffs"
+            )
 
 
 def _now() -> datetime:

@@ -51,7 +51,7 @@ class Schema:
         """Raise DataError naming the attributes in which this schema, of the bundle `where`, and the marts differ."""
         if self == marts:
             return
-        ours, theirs = ({a.name: a for a in s.attributes} for s in (self, marts))
+        ours, theirs = ({f"{a.scope} {a.name}": a for a in s.attributes} for s in (self, marts))
         parts = [f"{n} only in the bundle" for n in ours if n not in theirs]
         parts += [f"{n} only in the marts" for n in theirs if n not in ours]
         parts += [
@@ -74,4 +74,4 @@ class Schema:
 
 def _words(attribute: Attribute) -> str:
     role = f" with role {attribute.role}" if attribute.role else ""
-    return f"{attribute.kind}{role} from column {attribute.column} ({attribute.scope})"
+    return f"{attribute.kind}{role} from column {attribute.column}"

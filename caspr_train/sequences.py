@@ -12,7 +12,9 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-PAD = 0  # the code of "no activity here"
+# The codes that no value has. A masked event is a zero vector and needs none.
+PAD, UNK, MISSING = 0, 1, 2  # no activity here; a value not seen at the train cutoff; the value is null
+RESERVED = 3
 SECONDS_PER_DAY = 86_400.0
 
 # What the future-window objective predicts, in this order: did anything happen, did money move, how many activities
@@ -37,10 +39,6 @@ class PackedSequences:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
-
-    @property
-    def nbytes(self) -> int:
-        return sum(getattr(self, f.name).nbytes for f in fields(self))
 
     def tensors(self) -> dict[str, Tensor]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
@@ -78,9 +76,8 @@ class Windows:
         s = self.sequences
         # One sorted key for all rows, so that "how many activities before this instant" is one binary search for any
         # number of sequences: sequence number, then time, growing within a sequence.
-        lengths = s.offsets.diff()
-        self._owner = torch.repeat_interleave(torch.arange(len(s), device=s.offsets.device), lengths)
-        self._key = self._owner * _SPAN - s.age
+        owner = torch.repeat_interleave(torch.arange(len(s), device=s.offsets.device), s.offsets.diff())
+        self._key = owner * _SPAN - s.age
         if self.horizon_seconds:
             moved = ~torch.isnan(s.money)
             self._money_moves = _running_sum(moved.double())

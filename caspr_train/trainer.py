@@ -29,7 +29,7 @@ PIECE = {"cpu": 256, "cuda": 16_384}
 
 @dataclass(frozen=True)
 class Job:
-    """What every process needs to know beside the packed sequences; travels as JSON."""
+    """What every process needs to know beside the packed sequences."""
 
     config: Config
     shape: Shape
@@ -116,12 +116,15 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
             nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
             optimizer.step()
             step += 1
-            progress.step()
+            trained_sequences += len(which)
+            # This process's share of the loss, times count, stands for the whole until the epoch ends.
+            done = (step - 1) % steps_per_epoch + 1
+            rate = trained_sequences / (trained_seconds + time.perf_counter() - epoch_started)
+            progress.step(epoch, done, epoch_loss * (count / done), rate)
         epoch_loss = float(add_over_processes(epoch_loss)) / steps_per_epoch
         if not math.isfinite(epoch_loss):
             raise DataError(f"the loss became {epoch_loss} in epoch {epoch + 1}; lower the learning rate")
         trained_seconds += time.perf_counter() - epoch_started
-        trained_sequences += len(fit)
         # Every tenth epoch and the last: validation is for the reader, nothing is decided by it.
         seen = validate(model, windows, validation, job) if epoch % 10 == 9 or epoch == epochs - 1 else None
         history.append({"epoch": epoch + 1, "train_loss": epoch_loss, "validation_loss": seen and seen["loss"]})

@@ -11,7 +11,7 @@ import torch
 
 from caspr_train.bundle import shape_of
 from caspr_train.config import Config
-from caspr_train.encoding import SECONDS_BEFORE_CUTOFF, Encoding
+from caspr_train.encoding import Encoding
 from caspr_train.packing import held_out, pack
 from caspr_train.schema import Attribute, Schema
 from caspr_train.sequences import PackedSequences, Windows
@@ -73,9 +73,8 @@ def packed(config: Config, customers: int = 300, **options) -> tuple[PackedSeque
 
 
 def job_of(config: Config, encoding: Encoding) -> Job:
-    scaler = encoding.scalers_[f"sequence.{SECONDS_BEFORE_CUTOFF}"]
     horizon = int(90 * DAY) if config.windows == "random" else 0
-    return Job(config, shape_of(encoding), (scaler.mean_, scaler.scale_), horizon)
+    return Job(config, shape_of(encoding), encoding.days_scaler, horizon)
 
 
 def windows_of(config: Config, sequences: PackedSequences, encoding: Encoding) -> Windows:

@@ -10,6 +10,7 @@ from caspr_train.encoding import Encoding
 from caspr_train.errors import DataError
 from caspr_train.model import Caspr
 from caspr_train.packing import pack
+from caspr_train.sequences import RESERVED, UNK
 from tests.frames import SCHEMA, marts
 
 
@@ -51,6 +52,20 @@ def test_what_is_no_bundle_or_was_changed_is_refused(bundle, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(DataError, match="does not match the checksum"):
         Bundle.load(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format": 1}', '{"format": 99}', "\udcff"])
+def test_a_damaged_description_is_one_line(bundle, tmp_path, text):
+    bundle.save(tmp_path / "bundle")
+    (tmp_path / "bundle" / "bundle.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(DataError, match="train again") as raised:
+        Bundle.load(tmp_path / "bundle")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_value_never_seen_adds_nothing(bundle):
+    table = bundle.model().events.attributes.tables[0].weight
+    assert not table[UNK].any() and table[RESERVED:].any()
 
 
 def test_values_never_seen_numbers_gone_and_profiles_missing_are_embedded(bundle):

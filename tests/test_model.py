@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -70,7 +72,7 @@ def test_the_decoder_block_is_torchs_with_a_memory_of_one():
 @pytest.fixture(scope="module", params=["paper", "default"])
 def built(request):
     config = preset(request.param)
-    sequences, encoding, _ = packed(config, customers=120)
+    sequences, encoding, _ = packed(config, customers=120, longest=60)
     torch.manual_seed(0)
     return Caspr(config, shape_of(encoding)).eval(), windows_of(config, sequences, encoding), sequences
 
@@ -113,14 +115,22 @@ def test_the_decoder_sees_no_later_event(built):
     assert not torch.allclose(before[:, 10:], after[:, 10:])
 
 
-def test_the_embedding_sees_nothing_of_the_future(built):
+def test_the_embedding_at_an_instant_sees_nothing_at_or_after_it(built):
     model, windows, sequences = built
-    batch = windows.cut(torch.arange(len(sequences)))
-    before = model.embed(batch)
-    if batch.future is not None:
-        batch.future, batch.next_numbers = batch.future + 100, batch.next_numbers + 100
-        batch.next_categories = batch.next_categories * 0 + 1
-    torch.testing.assert_close(model.embed(batch), before, atol=0, rtol=0)
+    which, instant = torch.arange(len(sequences)), windows.oldest_age() // 2
+    before = model.embed(windows.cut(which, instant))
+    owner = torch.repeat_interleave(which, sequences.offsets.diff())
+    late = sequences.age.long() <= instant[owner]
+    assert 0 < late.sum() < len(late)
+    sequences = replace(
+        sequences,
+        categories=torch.where(late[:, None], 1, sequences.categories),
+        numbers=torch.where(late[:, None], 9.0, sequences.numbers),
+        money=torch.where(late, 1e6, sequences.money),
+    )
+    poisoned = replace(windows, sequences=sequences)
+    torch.testing.assert_close(model.embed(poisoned.cut(which, instant)), before, atol=0, rtol=0)
+    assert not torch.allclose(model.embed(poisoned.cut(which)), model.embed(windows.cut(which)))
 
 
 def test_no_gradient_is_nan_and_every_weight_has_one(built):
@@ -138,13 +148,18 @@ def test_no_gradient_is_nan_and_every_weight_has_one(built):
 def test_the_shares_of_a_step_add_up_to_its_loss(built):
     model, windows, sequences = built
     which, hides = torch.arange(len(sequences)), torch.rand(len(sequences), model.config.sequence_length)
-    whole = windows.cut(which)
+    instant = windows.oldest_age() * 3 // 4
+    whole = windows.cut(which, instant)
     hide = draw_mask(whole.valid, 0.3, hides)
     counts = count_targets(whole, hide)
     expected, _ = model(whole, hide, counts)
+    looks_ahead = model.future_head is not None
+    assert (
+        counts.masked.min() > 0 and (counts.next.min() > 0) == looks_ahead and (counts.future.min() > 0) == looks_ahead
+    )
     parts, counted = [], 0
     for part in (slice(0, 17), slice(17, 90), slice(90, None)):
-        batch = windows.cut(which[part])
+        batch = windows.cut(which[part], instant[part])
         hidden = draw_mask(batch.valid, 0.3, hides[part])
         counted = counted + count_targets(batch, hidden).flat()
         parts.append(model(batch, hidden, counts)[0])

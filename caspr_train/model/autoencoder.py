@@ -85,8 +85,9 @@ class Caspr(nn.Module):
         targets of the whole step over all processes: the shares of a step then add up to the loss of the step.
         """
         embedding = self.embed(batch, hide)
-        rows = self.decode(batch, hide, embedding)[hide]
-        sums = loss_sums(self, batch, hide, rows, embedding)
+        states = self.decode(batch, hide, embedding)
+        # One look-up of the places for all that is gathered there: on a GPU it waits for the device.
+        sums = loss_sums(self, batch, hide.nonzero(as_tuple=True), states, embedding)
         return weighted(sums, denominators, self.config), sums.detach()
 
     def set_future_scale(self, future: Tensor) -> None:

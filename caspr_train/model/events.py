@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from caspr_train.sequences import RESERVED
+
 
 class AttributeVector(nn.Module):
     """concat(standardised numbers, missing indicators, categorical embeddings of width ⌈√cardinality⌉) (section 5)."""
@@ -14,6 +16,9 @@ class AttributeVector(nn.Module):
     def __init__(self, cardinalities: list[int], numbers: int) -> None:
         super().__init__()
         self.tables = nn.ModuleList(nn.Embedding(n, math.ceil(math.sqrt(n))) for n in cardinalities)
+        # A value never met in training should add nothing, not the random vector that it began with.
+        for table in self.tables:
+            nn.init.zeros_(table.weight[:RESERVED].detach())
         self.width = 2 * numbers + sum(table.embedding_dim for table in self.tables)
 
     def forward(self, categories: Tensor, numbers: Tensor) -> Tensor:

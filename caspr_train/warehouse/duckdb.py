@@ -63,7 +63,12 @@ class DuckDBWarehouse:
         except duckdb.CatalogException as error:
             raise DataError(
                 f"{self}: {_first_line(error)}. The trainer's tables are made at the start of every dbt run: "
-                "run `dbt build`, then `python -m caspr_train load`"
+                "run `dbt build` first"
+            ) from None
+        except duckdb.Error as error:
+            raise DataError(
+                f"{self}: {table} of {run} cannot be loaded, and nothing was: {_first_line(error)}. A file cut short: "
+                "embed again. Tables of another version of this package: drop their schema and run `dbt build`"
             ) from None
         finally:
             connection.close()
@@ -84,7 +89,7 @@ class DuckDBWarehouse:
             try:
                 return duckdb.connect(self.path, read_only=read_only, config=config)
             except duckdb.IOException as error:
-                if "lock" not in str(error).lower():
+                if "Could not set lock" not in str(error):
                     raise DataError(f"{self.path} cannot be opened: {_first_line(error)}") from None
                 if time.monotonic() >= deadline:
                     raise DataError(
