@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -91,8 +92,9 @@ def test_the_next_build_scores_with_the_embeddings_and_the_report_prints_the_tab
     ]
     said = project.caspr("report")
     assert "caspr_rfm" in said and "churn_predictions" in said and "dbt show" in said
-    query = re.search(r'--inline "(.*)"', said).group(1)
-    assert "caspr_rfm" in query and len(project.rows(query + " limit 10")) == 10
+    (printed,) = re.findall(r"^  dbt (show .*)$", said, flags=re.MULTILINE)
+    shown = project.dbt(*shlex.split(printed))
+    assert "caspr_rfm" in printed and "churn_probability" in shown and len(re.findall(r"\| c\d{5} ", shown)) == 10
 
 
 def test_training_again_changes_nothing(project):
@@ -138,6 +140,21 @@ def test_a_locked_database_is_waited_for_and_the_embeddings_are_kept(project):
     assert project.rows("select count(*) from main_trained.training_runs") == [(2,)]
 
 
+def test_a_load_that_fails_leaves_the_old_version_whole(project, tmp_path):
+    before = project.rows(
+        "select customer_id, cutoff_at, model_version, embedding from customer_embeddings order by all"
+    )
+    (run,) = {run for run in (project.folder / "runs").iterdir() if run.name != before[0][2]}
+    broken = shutil.copytree(run, tmp_path / "broken")
+    file = broken / "training_runs.parquet"  # the last of the three to be loaded
+    file.write_bytes(file.read_bytes()[:-20])
+    project.caspr_fails(1, r"training_runs of \S*broken cannot be loaded, and nothing was", "load", str(broken))
+    after = project.rows(
+        "select customer_id, cutoff_at, model_version, embedding from customer_embeddings order by all"
+    )
+    assert after == before
+
+
 def test_what_is_no_run_is_not_loaded(project):
     project.caspr_fails(
         1, r"models holds no customer_embeddings\.parquet: expected the folder of a finished run", "load", "models"
@@ -151,8 +168,16 @@ def test_a_bundle_of_another_schema_is_refused(project):
     settings.write_text(text.replace("            - {name: device, kind: categorical}\n", ""))
     assert settings.read_text() != text
     project.dbt("build", "--quiet", "--select", "activity_attributes", "activity_log+1")
-    project.caspr_fails(1, r"made from another schema: device only in the bundle", "embed", "--gpus", "0")
+    project.caspr_fails(1, r"made from another schema: sequence device only in the bundle", "embed", "--gpus", "0")
     settings.write_text(text)
+
+
+def test_a_bundle_is_not_taken_back_behind_a_cutoff_that_it_has_seen_past(project):
+    earlier = ("--vars", "{as_of: '2024-12-01'}")
+    marts = ("activity_log", "activity_attributes", "cutoffs", "activity_sequences", "customer_profiles")
+    project.dbt("run", "--quiet", "--select", *marts, *earlier)
+    message = r"learnt from activities until 2025-01-02 .* the evaluate cutoff 2024-09-02 .* would know the future"
+    project.caspr_fails(1, message, "embed", "--gpus", "0", *earlier)
 
 
 def test_a_folder_without_a_project(project):
