@@ -5,6 +5,7 @@
     {%- set reserved = [
         'customer_id', 'occurred_at', 'stream', 'stream_rank', 'activity_id', 'activity_number', 'activity_type',
         'seconds_since_previous', 'seconds_before_cutoff', 'cutoff_at', 'position', 'recency_rank', 'has_profile',
+        'previous_at', 'activities_before', 'activities_dropped',
     ] -%}
     {%- if given is string or given is mapping or given is not iterable -%}
         {%- do caspr.bad_setting(key, given, 'a list of attributes, each {name, kind}') -%}

@@ -1,4 +1,4 @@
-{#- Stops, before a mart is built, if a configured column does not exist or a numerical one holds no numbers. -#}
+{#- Stops, before a mart is built, if a configured column does not exist or holds what it should not. -#}
 {% macro check_columns() %}
     {%- set profile = caspr.profile() -%}
     {%- for table in caspr.streams() + ([profile] if profile else []) -%}
@@ -12,7 +12,7 @@
         {%- endfor -%}
         {%- set wanted = [] -%}
         {%- for field in ['activity_id', 'customer_id', 'occurred_at', 'activity_type_column'] if table.get(field) -%}
-            {%- do wanted.append({'key': table.key ~ '.' ~ field, 'column': table[field], 'kind': none}) -%}
+            {%- do wanted.append({'key': table.key ~ '.' ~ field, 'column': table[field], 'kind': 'time' if field == 'occurred_at'}) -%}
         {%- endfor -%}
         {%- for attribute in table.attributes -%}
             {%- do wanted.append({'key': attribute.key ~ '.column', 'column': attribute.column, 'kind': attribute.kind}) -%}
@@ -22,6 +22,11 @@
             {%- if actual is none or actual is undefined -%}
                 {%- do caspr.bad_setting(
                     column.key, column.column, "a column of model '" ~ table.model ~ "', which has: " ~ found | map(attribute='name') | join(', ')
+                ) -%}
+            {%- elif column.kind == 'time' and not caspr.is_time_type(actual) -%}
+                {%- do caspr.bad_setting(
+                    column.key, column.column,
+                    "a column of times; in model '" ~ table.model ~ "' its type is " ~ actual.dtype ~ ' (cast it there)'
                 ) -%}
             {%- elif column.kind == 'numerical' and not caspr.is_numerical_type(actual) -%}
                 {%- do caspr.bad_setting(

@@ -6,7 +6,7 @@
     {%- endfor -%}
     select
         {{ caspr.cast_categorical(caspr.quoted(stream.customer_id)) }} as customer_id,
-        cast({{ caspr.quoted(stream.occurred_at) }} as {{ dbt.type_timestamp() }}) as occurred_at,
+        {{ caspr.utc_timestamp(caspr.quoted(stream.occurred_at)) }} as occurred_at,
         {{ caspr.text_literal(stream.model) }} as stream,
         {{ stream.rank }} as stream_rank,
         {{ caspr.cast_categorical(caspr.quoted(stream.activity_id)) }} as activity_id,

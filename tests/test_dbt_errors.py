@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -52,6 +53,10 @@ WRONG = {
     "attribute named like a mart's column": (
         attributes({"name": "position", "kind": "numerical"}),
         ['attributes[0].name is "position"', "no column of the marts"],
+    ),
+    "attribute named like a column on the way": (
+        attributes({"name": "activities_before", "kind": "numerical"}),
+        ['attributes[0].name is "activities_before"', "no column of the marts"],
     ),
     "attribute twice in a stream": (attributes(PAGE, PAGE), ['attributes[1].name is "page"', "once"]),
     "attribute without kind": (
@@ -113,12 +118,16 @@ WRONG = {
         {"cutoffs": [{"cutoff_at": "2025-13-01", "role": "train"}]},
         ['cutoffs[0].cutoff_at is "2025-13-01"', "timestamp"],
     ),
+    "cutoff on 30 February": (
+        {"cutoffs": [{"cutoff_at": "2025-02-30", "role": "train"}]},
+        ['cutoffs[0].cutoff_at is "2025-02-30"', "timestamp"],
+    ),
     "cutoff with an unknown role": (
         {"cutoffs": [{"cutoff_at": "2025-01-01", "role": "test"}]},
         ['cutoffs[0].role is "test"', "train, evaluate or score"],
     ),
     "cutoff twice": (
-        {"cutoffs": [{"cutoff_at": "2025-01-01", "role": "train"}, {"cutoff_at": "2025-01-01", "role": "score"}]},
+        {"cutoffs": [{"cutoff_at": "2025-01-01", "role": "train"}, {"cutoff_at": "2025-01-01T00:00", "role": "score"}]},
         ["cutoffs[1].cutoff_at", "once"],
     ),
     "churn with an unknown key": ({"churn": {"types": ["order"]}}, ["churn.types", "activity_types"]),
@@ -178,7 +187,7 @@ def test_a_wrong_variable_stops_at_parse_time(demo_project):
 
 
 # One installing project for all that follows; its own block of variables changes, or --vars stand in for it.
-VISITS = "select 1 as visit_id, 'c1' as customer_id, timestamp '2025-01-01' as visited_at, 'home' as page"
+VISITS = "select 1 as visit_id, 'c1' as customer_id, timestamptz '2025-01-01 00:30+00' as visited_at, 'home' as page"
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +226,11 @@ def test_a_slip_in_a_key_is_named(installing):
             "which has: visit_id, customer_id, visited_at, page",
         ),
         (
+            {"occurred_at": "page"},
+            "vars: caspr: streams[0].occurred_at is \"page\"; expected a column of times; in model 'visits' its "
+            "type is VARCHAR (cast it there)",
+        ),
+        (
             {"attributes": [{"name": "seite", "column": "page", "kind": "numerical"}]},
             'vars: caspr: streams[0].attributes[0].column is "page"; expected a column of numbers; '
             "in model 'visits' its type is VARCHAR",
@@ -231,3 +245,43 @@ def test_a_wrong_column_stops_before_a_mart_is_built(installing, changes, messag
     with installing.connect() as connection:
         tables = connection.execute("select table_name from duckdb_tables() where schema_name = 'main'").fetchall()
     assert tables == []
+
+
+def test_a_zoned_time_is_utc_whatever_the_zone_of_the_machine(installing, monkeypatch):
+    found = set()
+    for zone in ("UTC", "America/New_York", "Asia/Kolkata"):
+        monkeypatch.setenv("TZ", zone)
+        variables = json.dumps({"streams": [stream(model="visits")]})
+        installing.dbt("run", "--select", "+activity_log", "cutoffs", "--vars", variables)
+        times = "select occurred_at::text, (select max(cutoff_at)::text from cutoffs) from activity_log"
+        found |= set(installing.rows(times))
+    assert found == {("2025-01-01 00:30:00", "2025-01-02 00:00:00")}
+
+
+BAD = {
+    "bad_leak": "select cast(null as timestamp) as occurred_at, timestamp '2025-01-01' as cutoff_at "
+    "union all select timestamp '2025-01-01', timestamp '2025-01-01'",
+    "bad_positions": "select 'c1' as customer_id, 1 as position union all select 'c1', 3",
+    "bad_keys": "select cast(null as text) as customer_id, 1 as n union all select null, 1",
+}
+BAD_YAML = """
+models:
+  - name: bad_leak
+    columns: [{name: occurred_at, data_tests: [caspr.no_future_leakage]}]
+  - name: bad_positions
+    columns:
+      - name: position
+        data_tests: [{caspr.contiguous_positions: {arguments: {group_by: [customer_id]}}}]
+  - name: bad_keys
+    data_tests: [{caspr.unique_over: {arguments: {columns: [customer_id, n]}}}]
+"""
+
+
+def test_the_generic_tests_can_fail(tmp_path):
+    settings = {"streams": [stream(model="visits")]}
+    project = install_package(tmp_path / "project", settings, {**BAD, "visits": VISITS})
+    (project.folder / "models" / "bad.yml").write_text(BAD_YAML)
+    done = project.try_dbt("build", "--select", *BAD)
+    assert done.returncode == 1
+    for name, failures in (("no_future_leakage_bad_leak", 2), ("contiguous_positions_bad", 1), ("unique_over_bad", 1)):
+        assert re.search(rf"FAIL {failures} caspr_{name}", done.stdout), done.stdout

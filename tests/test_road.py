@@ -195,5 +195,10 @@ def test_missing_marts_and_empty_marts(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_bare_build_of_the_committed_shop_is_green(demo_project):
+    demo_project.dbt("build", "--quiet", "--warn-error")
+    assert demo_project.rows("select count(distinct customer_id) > 1500 from churn_predictions") == [(True,)]
+
+
 def test_the_installed_command_is_the_module(project):
     assert project.run(BIN / "caspr_train", "--version").stdout == project.caspr("--version")

@@ -22,6 +22,7 @@ SCORE_TYPES = {
     "cutoff_role": "string",
     "learner": "string",
     "representation": "string",
+    "is_control": "bool",
     "churn_probability": "float64",
     "note": "string",
     "is_churn_predicted": "bool",
@@ -179,7 +180,8 @@ def test_several_train_cutoffs_are_stacked(tables):
     cutoffs = also_earlier(tables.cutoffs)
     cutoffs.loc[0, "horizon_ends_at"] = TRAIN
     turns = protocol.rounds(cutoffs, also_earlier(tables.labels))
-    assert [(turn.role, turn.fit_cutoffs) for turn in turns] == [("evaluate", [earlier, TRAIN]), ("score", [EVALUATE])]
+    expected = [("evaluate", [earlier, TRAIN]), ("score", [TRAIN, EVALUATE])]
+    assert [(turn.role, turn.fit_cutoffs) for turn in turns] == expected
 
 
 def test_too_many_rows_are_sampled_and_said_so(tables, monkeypatch):

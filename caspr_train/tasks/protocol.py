@@ -1,7 +1,8 @@
 """Which rows a learner sees, and which it is asked about: the same for every task.
 
 1. Fit on the rows of the `train` cutoffs, score the customers of the `evaluate` cutoff: these scores are measured.
-2. Fit again on the newest labels (the evaluate cutoff's), score the customers of the `score` cutoff: these are used.
+2. Fit again on the newest labels, those of as many cutoffs as before (with one train cutoff: of the evaluate cutoff),
+   score the customers of the `score` cutoff: these are used.
 
 No label of a cutoff is seen before the scores of that cutoff are made, and a label window that reaches past the cutoff
 to be scored is never fitted on.
@@ -20,7 +21,7 @@ import pandas as pd
 
 from caspr_train.errors import DataError
 from caspr_train.tasks import learners
-from caspr_train.tasks.representations import KEYS, Representations, build, normalise_key, sort_by_key
+from caspr_train.tasks.representations import CONTROLS, KEYS, Representations, build, normalise_key, sort_by_key
 
 # So many rows of 128 columns took 3 CPU minutes a forest that classifies (about 0.2 GB of trees; regressing, 1 GB),
 # and growing with rows x log(rows); a build fits 8 forests for churn and 16 for lifetime value.
@@ -53,7 +54,7 @@ def score(
     cutoffs: pd.DataFrame,
     targets: list[Target],
 ) -> pd.DataFrame:
-    """Long scores: customer_id, cutoff_at, cutoff_role, learner, representation, one column a target, note.
+    """Long scores: customer_id, cutoff_at, cutoff_role, learner, representation, is_control, one column a target, note.
 
     One row a customer, cutoff, learner and representation. Tables without rows give an empty frame of the same types.
     """
@@ -85,6 +86,7 @@ def score(
                         cutoff_role=turn.role,
                         learner=learner,
                         representation=representation,
+                        is_control=representation in CONTROLS,
                         **columns,
                         note="; ".join(notes + remarks),
                     )
@@ -115,7 +117,7 @@ def rounds(cutoffs: pd.DataFrame, labels: pd.DataFrame) -> list[Round]:
         result.append(Round("evaluate", cutoff_at, list(train["cutoff_at"])))
     for cutoff_at in cutoffs.loc[cutoffs["role"] == "score", "cutoff_at"]:
         ended = known.loc[known["horizon_ends_at"] <= cutoff_at, "cutoff_at"]
-        result.append(Round("score", cutoff_at, list(ended)[-1:]))
+        result.append(Round("score", cutoff_at, list(ended)[-max(1, len(train)) :]))
     return result
 
 
@@ -219,7 +221,7 @@ def _notes(
 def _typed(parts: list[pd.DataFrame], targets: list[Target]) -> pd.DataFrame:
     """One frame whose types do not depend on whether it has rows: a database makes the same table of both."""
     types = {"customer_id": "string", "cutoff_at": "datetime64[us]", "cutoff_role": "string"}
-    types |= {"learner": "string", "representation": "string"}
+    types |= {"learner": "string", "representation": "string", "is_control": "bool"}
     types |= {target.score: "float64" for target in targets} | {"note": "string"}
     if not parts:
         return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in types.items()})

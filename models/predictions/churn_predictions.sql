@@ -11,7 +11,7 @@ cutoffs as (
 
 -- A control shows what columns without content give; it is measured, and nobody acts on it.
 without_controls as (
-    select * from scores where representation <> 'rfm_noise'
+    select * from scores where not is_control
 ),
 
 final as (
