@@ -2,7 +2,7 @@
 {% macro check_columns() %}
     {%- set profile = caspr.profile() -%}
     {%- for table in caspr.streams() + ([profile] if profile else []) -%}
-        {%- set relation = caspr.configured_model(table.model) -%}
+        {%- set relation = caspr.configured_model(table) -%}
         {#- A unit test's fixture and an ephemeral model are no tables to look at. -#}
         {%- set found = [] if not execute or relation.is_cte or (relation.identifier or '').startswith('__dbt__cte__')
             else adapter.get_columns_in_relation(relation) -%}

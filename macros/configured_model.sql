@@ -1,9 +1,9 @@
 {#- The relation of a configured model. A bare name is the root project's; one of another package is written package.model.
     Saying the package also keeps dbt from warning that a package depends on its root. -#}
-{% macro configured_model(name) %}
-    {%- set parts = name.split('.') if '.' in name else [project_name, name] -%}
-    {%- if parts | length != 2 -%}
-        {%- do caspr.bad_setting('model', name, 'the name of a model, or package.model') -%}
+{% macro configured_model(table) %}
+    {%- set parts = table.model.split('.') if '.' in table.model else [project_name, table.model] -%}
+    {%- if parts | length != 2 or '' in parts -%}
+        {%- do caspr.bad_setting(table.key ~ '.model', table.model, 'model, or package.model') -%}
     {%- endif -%}
     {{ return(ref(parts[0], parts[1])) }}
 {% endmacro %}

@@ -1,5 +1,7 @@
 {#- The trainer's three tables, empty and typed, where they do not exist yet; called on-run-start. -#}
 {% macro create_trained_tables() %}
+    {#- Asked while parsing too, so that a wrong setting stops there. -#}
+    {%- set schema_name = caspr.trained_schema() -%}
     {%- if not execute -%}
         {{ return('') }}
     {%- endif -%}
@@ -18,12 +20,12 @@
             'dbt_invocation_id': text, 'git_commit': text,
         },
     } -%}
-    {%- set schema = api.Relation.create(database=target.database, schema=caspr.trained_schema()) -%}
-    {%- if not adapter.check_schema_exists(target.database, caspr.trained_schema()) -%}
+    {%- set schema = api.Relation.create(database=target.database, schema=schema_name) -%}
+    {%- if not adapter.check_schema_exists(target.database, schema_name) -%}
         {%- do adapter.create_schema(schema) -%}
     {%- endif -%}
     {%- for table, columns in tables.items() -%}
-        {%- set relation = api.Relation.create(database=target.database, schema=caspr.trained_schema(), identifier=table) -%}
+        {%- set relation = api.Relation.create(database=target.database, schema=schema_name, identifier=table) -%}
         {%- set definitions = [] -%}
         {%- for name, type in columns.items() -%}
             {%- do definitions.append(name ~ ' ' ~ type) -%}

@@ -5,10 +5,22 @@
             "caspr.setting: there is no setting '" ~ name ~ "'; expected one of: " ~ caspr.setting_names() | join(', ')
         ) }}
     {%- endif -%}
-    {#- A model of the installing project sees the package's block only as one dictionary under its name. -#}
+    {%- set block = var('caspr', none) -%}
     {%- set explicit = var(name, none) -%}
-    {%- if explicit is none and var('caspr', none) is mapping -%}
-        {%- set explicit = var('caspr').get(name) -%}
+    {%- if block is mapping and explicit is none -%}
+        {#- A model of the installing project sees the package's block only as one dictionary under its name. -#}
+        {%- set explicit = block.get(name) -%}
+    {%- elif block is mapping and name not in block and 'demo' not in block -%}
+        {#- dbt gives a package the root's variables too. The names are general (as_of, churn), so one that the block does not
+            hold is somebody else's or in the wrong place; with `demo` the block is our own, and on the command line it is meant. -#}
+        {%- set given = invocation_args_dict.get('vars') or {} -%}
+        {%- set given = fromyaml(given, {}) if given is string else given -%}
+        {%- if name not in given and 'caspr' not in given -%}
+            {%- do caspr.bad_setting(
+                name, none, 'the key there, because the variable ' ~ name ~ ' at the top of vars (' ~ (explicit ~ '') | truncate(60, true)
+                ~ ') would be read instead: move it under caspr, or write ' ~ name ~ ': null there if it means something else'
+            ) -%}
+        {%- endif -%}
     {%- endif -%}
     {%- if explicit is none and project_name == 'caspr' -%}
         {%- set explicit = (var('demo', none) or var('caspr', {}).get('demo') or {}).get(name) -%}

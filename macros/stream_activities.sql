@@ -18,5 +18,5 @@
         {%- for attribute in attributes %},
         {{ caspr.cast_kind(own.get(attribute.name, 'null'), attribute.kind) }} as {{ caspr.quoted(attribute.name) }}
         {%- endfor %}
-    from {{ caspr.configured_model(stream.model) }}
+    from {{ caspr.configured_model(stream) }}
 {%- endmacro %}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from tests.projects import install_package
 
@@ -29,6 +30,10 @@ WRONG = {
     "no stream": ({"streams": []}, ["streams is []", "a list of streams"]),
     "streams as text": ({"streams": "stg_web_visits"}, ['streams is "stg_web_visits"', "a list of streams"]),
     "stream without model": ({"streams": [stream(model=None)]}, ["streams[0].model is missing", "name of a model"]),
+    "stream with a model of three parts": (
+        {"streams": [stream(model="caspr.demo.stg_web_visits")]},
+        ['streams[0].model is "caspr.demo.stg_web_visits"', "model, or package.model"],
+    ),
     "stream with an unknown key": (
         {"streams": [stream(time="visited_at")]},
         ["streams[0].time", "one of these keys", "occurred_at, activity_type"],
@@ -130,6 +135,10 @@ WRONG = {
         {"cutoffs": [{"cutoff_at": "2025-01-01", "role": "train"}, {"cutoff_at": "2025-01-01T00:00", "role": "score"}]},
         ["cutoffs[1].cutoff_at", "once"],
     ),
+    "cutoff twice, with a fraction": (
+        {"cutoffs": [{"cutoff_at": f"2025-01-01 00:00:00{end}", "role": "train"} for end in (".50", ".5")]},
+        ["cutoffs[1].cutoff_at", "once"],
+    ),
     "churn with an unknown key": ({"churn": {"types": ["order"]}}, ["churn.types", "activity_types"]),
     "churn types as text": ({"churn": {"activity_types": "order"}}, ["churn.activity_types is", "a list"]),
 }
@@ -179,15 +188,28 @@ def test_a_wrong_variable_is_named(messages, name):
         assert part in lines[0]
 
 
-def test_a_wrong_variable_stops_at_parse_time(demo_project):
-    done = demo_project.try_dbt("parse", "--vars", json.dumps({"streams": [stream(activity_type=None)]}))
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"streams": [stream(activity_type=None)]}, "streams[0].activity_type is missing; expected either"),
+        ({"trained_schema": 5}, "trained_schema is 5; expected the name of a schema"),
+        ({"trained_schema": ""}, 'trained_schema is ""; expected the name of a schema'),
+    ],
+)
+def test_a_wrong_variable_stops_at_parse_time(demo_project, variables, message):
+    done = demo_project.try_dbt("parse", "--vars", json.dumps(variables))
     assert done.returncode == 2
-    assert "vars: caspr: streams[0].activity_type is missing; expected either" in done.stdout
+    assert f"vars: caspr: {message}" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
 # One installing project for all that follows; its own block of variables changes, or --vars stand in for it.
-VISITS = "select 1 as visit_id, 'c1' as customer_id, timestamptz '2025-01-01 00:30+00' as visited_at, 'home' as page"
+VISITS = """
+select
+    1 as visit_id, 'c1' as customer_id, timestamptz '2025-01-01 00:30+00' as visited_at, 'home' as page,
+    1735689600 as epoch, 'calm'::enum ('calm', 'cross') as mood, '101'::bit as flags,
+    true as yes, 2::utinyint as tiny, 3::uhugeint as huge, 4.5::decimal(12, 2) as cents, 5.5::float as half
+"""
 
 
 @pytest.fixture(scope="module")
@@ -217,13 +239,48 @@ def test_a_slip_in_a_key_is_named(installing):
     assert "vars: caspr: horizon_day is 30; expected one of these keys: streams, profile" in done.stdout
 
 
+def with_vars(installing, **variables):
+    """Parses with `variables` under vars: in dbt_project.yml, as they stand."""
+    project = installing.folder / "dbt_project.yml"
+    good = project.read_text()
+    project.write_text(yaml.safe_dump({**yaml.safe_load(good), "vars": variables}))
+    done = installing.try_dbt("parse")
+    project.write_text(good)
+    return done
+
+
+def test_a_variable_beside_the_block_does_not_slip_in(installing):
+    streams = [stream(model="visits")]
+    done = with_vars(installing, caspr={"streams": streams}, as_of="2001-01-01")
+    assert done.returncode == 2
+    assert "vars: caspr: as_of is missing; expected the key there" in done.stdout
+    assert (
+        "at the top of vars (2001-01-01) would be read instead: move it under caspr, or write as_of: null"
+        in done.stdout
+    )
+    # said not to be meant; and of a project without a block
+    for variables in ({"caspr": {"streams": streams, "as_of": None}, "as_of": "never"}, {"streams": streams}):
+        assert with_vars(installing, **variables).returncode == 0
+
+
+def test_numbers_of_every_type_are_numbers(installing):
+    names = ["yes", "tiny", "huge", "cents", "half", "epoch"]
+    numbers = [{"name": name, "kind": "numerical"} for name in names]
+    variables = json.dumps({"streams": [stream(model="visits", attributes=numbers)]})
+    installing.dbt("run", "--select", "+activity_log", "--vars", variables)
+    assert installing.rows(f"select {', '.join(names)} from activity_log") == [(1.0, 2.0, 3.0, 4.5, 5.5, 1735689600.0)]
+    # the next test wants to see no mart
+    with installing.connect() as connection:
+        connection.execute("drop table activity_log")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (
             {"occurred_at": "visit_time"},
             "vars: caspr: streams[0].occurred_at is \"visit_time\"; expected a column of model 'visits', "
-            "which has: visit_id, customer_id, visited_at, page",
+            "which has: visit_id, customer_id, visited_at, page, epoch",
         ),
         (
             {"occurred_at": "page"},
@@ -231,10 +288,20 @@ def test_a_slip_in_a_key_is_named(installing):
             "type is VARCHAR (cast it there)",
         ),
         (
+            {"occurred_at": "epoch"},
+            "vars: caspr: streams[0].occurred_at is \"epoch\"; expected a column of times; in model 'visits' its "
+            "type is INTEGER (cast it there)",
+        ),
+        (
             {"attributes": [{"name": "seite", "column": "page", "kind": "numerical"}]},
             'vars: caspr: streams[0].attributes[0].column is "page"; expected a column of numbers; '
             "in model 'visits' its type is VARCHAR",
         ),
+        (
+            {"attributes": [{"name": "mood", "kind": "numerical"}]},
+            "in model 'visits' its type is ENUM('calm', 'cross')",
+        ),
+        ({"attributes": [{"name": "flags", "kind": "numerical"}]}, "in model 'visits' its type is BIT"),
     ],
 )
 def test_a_wrong_column_stops_before_a_mart_is_built(installing, changes, message):

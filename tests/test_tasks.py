@@ -98,6 +98,7 @@ def test_every_customer_is_scored_once_by_learner_and_representation(tables, sco
     assert set(scores["cutoff_role"]) == {"evaluate", "score"}
     assert scores["churn_probability"].between(0, 1).all()
     assert (scores["is_churn_predicted"] == (scores["churn_probability"] >= 0.5)).all()
+    assert (scores["is_control"] == (scores["representation"] == "rfm_noise")).all()
 
 
 def test_an_embedding_with_a_signal_raises_auroc_and_noise_does_not_to_that_degree(tables, scores):

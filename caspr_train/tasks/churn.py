@@ -15,7 +15,7 @@ CHURN = Target(label="is_churned", score="churn_probability", is_boolean=True)
 def score(
     rfm_features: pd.DataFrame, customer_embeddings: pd.DataFrame, churn_labels: pd.DataFrame, cutoffs: pd.DataFrame
 ) -> pd.DataFrame:
-    """Long: customer_id, cutoff_at, cutoff_role, learner, representation, churn_probability, note, is_churn_predicted.
+    """Long: the columns of `protocol.score` with churn_probability, and is_churn_predicted.
 
     The arguments are the marts of these names. Raises DataError (see `protocol.score`).
     """

@@ -20,10 +20,10 @@ def score(
     lifetime_value_labels: pd.DataFrame,
     cutoffs: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Long: customer_id, cutoff_at, cutoff_role, learner, representation, the two scores, note.
+    """Long: the columns of `protocol.score` with predicted_revenue and high_value_probability.
 
-    The scores are predicted_revenue and high_value_probability. The arguments are the marts of these names. Revenue is
-    in the unit of the monetary attribute, and negative where refunds outweigh. Raises DataError (see `protocol.score`).
+    The arguments are the marts of these names. Revenue is in the unit of the monetary attribute, and negative where
+    refunds outweigh. Raises DataError (see `protocol.score`).
     """
     return protocol.score(rfm_features, customer_embeddings, lifetime_value_labels, cutoffs, [REVENUE, HIGH_VALUE])
 

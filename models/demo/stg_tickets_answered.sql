@@ -1,30 +1,10 @@
-with source as (
-    select * from {{ ref('raw_support_tickets') }}
+with tickets as (
+    select * from {{ ref('stg_tickets') }}
 ),
 
-ranked as (
-    select
-        *,
-        row_number() over (
-            partition by ticket_id
-            order by
-                case when loaded_at is null then 1 else 0 end,
-                loaded_at desc,
-                -- from here on only so that a tie falls the same way on every run
-                case when answered_at is null then 1 else 0 end,
-                answered_at,
-                opened_at,
-                customer_id,
-                topic
-        ) as load_rank
-    from source
-    where ticket_id is not null
-),
-
-latest as (
-    select * from ranked
-    where load_rank = 1
-        and answered_at is not null
+answered as (
+    select * from tickets
+    where answered_at is not null
 ),
 
 final as (
@@ -34,8 +14,8 @@ final as (
 
         topic,
 
-        cast(answered_at as timestamp) as answered_at
-    from latest
+        answered_at
+    from answered
 )
 
 select * from final

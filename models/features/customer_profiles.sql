@@ -23,7 +23,7 @@ profiles as (
         {%- for attribute in attributes %},
         {{ caspr.cast_kind(caspr.quoted(attribute.column), attribute.kind) }} as {{ caspr.quoted(attribute.name) }}
         {%- endfor %}
-    from {{ caspr.configured_model(profile.model) }}
+    from {{ caspr.configured_model(profile) }}
 ),
 
 final as (
