@@ -5,6 +5,6 @@
     {%- if configured -%}
     {{ caspr.timestamp_literal(configured) }}
     {%- else -%}
-    cast({{ dbt.dateadd('day', 1, dbt.date_trunc('day', last_activity_at)) }} as {{ dbt.type_timestamp() }})
+    {{ caspr.add_days(caspr.period_start('day', last_activity_at), 1) }}
     {%- endif -%}
 {%- endmacro %}

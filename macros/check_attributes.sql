@@ -1,11 +1,12 @@
-{#- The attributes of one stream or of the profile as a list of {name, column, kind, role}, each checked. -#}
-{% macro check_attributes(key, given, roles) %}
+{#- The attributes of one stream or of the profile as a list of {name, column, kind, role, relative, key}, each checked. -#}
+{% macro check_attributes(key, given, scope) %}
     {%- set kinds = ['categorical', 'numerical'] -%}
-    {%- set accepted = ['name', 'column', 'kind'] + (['role'] if roles else []) -%}
+    {%- set roles = ['item', 'monetary'] -%}
+    {%- set accepted = ['name', 'column', 'kind'] + (['role', 'relative'] if scope == 'sequence' else []) -%}
     {%- set reserved = [
         'customer_id', 'occurred_at', 'stream', 'stream_rank', 'activity_id', 'activity_number', 'activity_type',
         'seconds_since_previous', 'seconds_before_cutoff', 'cutoff_at', 'position', 'recency_rank', 'has_profile',
-        'previous_at', 'activities_before', 'activities_dropped',
+        'customer_fingerprint', 'loaded_at', 'previous_at', 'activity_count', 'activities_dropped', 'rejection', 'version_rank',
     ] -%}
     {%- if given is string or given is mapping or given is not iterable -%}
         {%- do caspr.bad_setting(key, given, 'a list of attributes, each {name, kind}') -%}
@@ -37,7 +38,13 @@
             {%- endif -%}
         {%- endif -%}
         {%- set column = caspr.check_text(here ~ '.column', attribute.get('column', name), 'the name of a column') -%}
-        {%- do attributes.append({'name': name, 'column': column, 'kind': kind, 'role': role, 'key': here}) -%}
+        {%- set relative = attribute.get('relative', false) -%}
+        {%- if relative is not boolean or (relative and kind != 'numerical') -%}
+            {%- do caspr.bad_setting(here ~ '.relative', relative, "true or false, and true of a numerical attribute only ('" ~ name ~ "')") -%}
+        {%- endif -%}
+        {%- do attributes.append({
+            'name': name, 'column': column, 'kind': kind, 'role': role, 'relative': relative, 'key': here,
+        }) -%}
     {%- endfor -%}
     {{ return(attributes) }}
 {% endmacro %}

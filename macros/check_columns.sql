@@ -1,7 +1,6 @@
 {#- Stops, before a mart is built, if a configured column does not exist or holds what it should not. -#}
 {% macro check_columns() %}
-    {%- set profile = caspr.profile() -%}
-    {%- for table in caspr.streams() + ([profile] if profile else []) -%}
+    {%- for table in caspr.streams() + [caspr.profile(), caspr.churn().observed] if table -%}
         {%- set relation = caspr.configured_model(table) -%}
         {#- A unit test's fixture and an ephemeral model are no tables to look at. -#}
         {%- set found = [] if not execute or relation.is_cte or (relation.identifier or '').startswith('__dbt__cte__')
@@ -11,8 +10,17 @@
             {%- do types.update({column.name | lower: column}) -%}
         {%- endfor -%}
         {%- set wanted = [] -%}
-        {%- for field in ['activity_id', 'customer_id', 'occurred_at', 'activity_type_column'] if table.get(field) -%}
-            {%- do wanted.append({'key': table.key ~ '.' ~ field, 'column': table[field], 'kind': 'time' if field == 'occurred_at'}) -%}
+        {%- for field in ['activity_id', 'customer_id'] if table.get(field) -%}
+            {%- for column in table[field] -%}
+                {%- do wanted.append({'key': table.key ~ '.' ~ field, 'column': column, 'kind': 'key'}) -%}
+            {%- endfor -%}
+        {%- endfor -%}
+        {%- for field in ['occurred_at', 'loaded_at', 'valid_from', 'valid_to', 'activity_type_column', 'is_churned'] if table.get(field) -%}
+            {%- do wanted.append({
+                'key': table.key ~ '.' ~ field,
+                'column': table[field],
+                'kind': {'activity_type_column': 'categorical', 'is_churned': 'boolean'}.get(field, 'time'),
+            }) -%}
         {%- endfor -%}
         {%- for attribute in table.attributes -%}
             {%- do wanted.append({'key': attribute.key ~ '.column', 'column': attribute.column, 'kind': attribute.kind}) -%}
@@ -27,6 +35,11 @@
                 {%- do caspr.bad_setting(
                     column.key, column.column,
                     "a column of times; in model '" ~ table.model ~ "' its type is " ~ actual.dtype ~ ' (cast it there)'
+                ) -%}
+            {%- elif column.kind == 'boolean' and not (actual.dtype | lower).startswith('bool') -%}
+                {%- do caspr.bad_setting(
+                    column.key, column.column,
+                    "a boolean column; in model '" ~ table.model ~ "' its type is " ~ actual.dtype ~ ' (cast it there)'
                 ) -%}
             {%- elif column.kind == 'numerical' and not caspr.is_numerical_type(actual) -%}
                 {%- do caspr.bad_setting(

@@ -1,10 +1,13 @@
-{#- The trainer's three tables, empty and typed, where they do not exist yet; called on-run-start. -#}
+{#- The trainer's three tables, and the four of `caspr_train score` where there are no Python models, empty and typed, where they do not
+    exist yet; called on-run-start. -#}
 {% macro create_trained_tables() %}
     {#- Asked while parsing too, so that a wrong setting stops there. -#}
     {%- set schema_name = caspr.trained_schema() -%}
     {%- if not execute -%}
         {{ return('') }}
     {%- endif -%}
+    {#- Spark has no databases above its schemas. -#}
+    {%- set database = none if target.type == 'spark' else target.database -%}
     {%- set text, at, real = dbt.type_string(), dbt.type_timestamp(), caspr.type_double() -%}
     {%- set whole, vector = dbt.type_bigint(), caspr.type_embedding() -%}
     {%- set tables = {
@@ -20,12 +23,28 @@
             'dbt_invocation_id': text, 'git_commit': text,
         },
     } -%}
-    {%- set schema = api.Relation.create(database=target.database, schema=schema_name) -%}
-    {%- if not adapter.check_schema_exists(target.database, schema_name) -%}
+    {%- set flag = dbt.type_boolean() -%}
+    {%- set score_keys = {
+        'customer_id': text, 'cutoff_at': at, 'cutoff_role': text, 'learner': text, 'representation': text, 'is_control': flag,
+    } -%}
+    {%- set performance = {
+        'task': text, 'learner': text, 'representation': text, 'cutoff_at': at, 'metric': text, 'value': real,
+        'standard_error': real, 'customers': whole, 'note': text,
+    } -%}
+    {%- if not caspr.has_python_models() -%}
+        {%- do tables.update({
+            'churn_scores': dict(score_keys, churn_probability=real, note=text, is_churn_predicted=flag),
+            'churn_performance': performance,
+            'lifetime_value_scores': dict(score_keys, predicted_revenue=real, high_value_probability=real, note=text),
+            'lifetime_value_performance': performance,
+        }) -%}
+    {%- endif -%}
+    {%- set schema = api.Relation.create(database=database, schema=schema_name) -%}
+    {%- if not adapter.check_schema_exists(database, schema_name) -%}
         {%- do adapter.create_schema(schema) -%}
     {%- endif -%}
     {%- for table, columns in tables.items() -%}
-        {%- set relation = api.Relation.create(database=target.database, schema=schema_name, identifier=table) -%}
+        {%- set relation = api.Relation.create(database=database, schema=schema_name, identifier=table) -%}
         {%- set definitions = [] -%}
         {%- for name, type in columns.items() -%}
             {%- do definitions.append(name ~ ' ' ~ type) -%}

@@ -1,4 +1,14 @@
-{#- How far the labels look beyond a cutoff, in days. -#}
-{% macro horizon_days() %}
-    {{ return(caspr.positive_integer('horizon_days', 90)) }}
+{#- How far the labels of a task look beyond a cutoff, in days; without a task the longest of all; see _macros.yml. -#}
+{% macro horizon_days(task=none) %}
+    {%- set general = caspr.positive_integer('horizon_days', 90) -%}
+    {%- set horizons = {} -%}
+    {%- for name in ['churn', 'lifetime_value'] -%}
+        {%- set given = caspr.setting(name, {}) -%}
+        {%- do caspr.check_keys(name, given, ['horizon_days'] + (['activity_types', 'observed'] if name == 'churn' else [])) -%}
+        {%- do horizons.update({
+            name: caspr.check_positive_integer(name ~ '.horizon_days', given['horizon_days'])
+                if given.get('horizon_days') is not none else general
+        }) -%}
+    {%- endfor -%}
+    {{ return(horizons[task] if task else horizons.values() | max) }}
 {% endmacro %}

@@ -6,7 +6,7 @@
         and coalesce(
             sum(case when {{ revenue }} > 0 then {{ revenue }} else 0 end) over (
                 partition by {{ partition_by }}
-                order by {{ revenue }} desc, {{ customer_id }}
+                order by {{ revenue }} desc, {{ caspr.text_order(customer_id) }}
                 rows between unbounded preceding and 1 preceding
             ),
             0

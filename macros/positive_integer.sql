@@ -1,8 +1,5 @@
-{#- A setting that counts something: a whole number of at least 1. -#}
+{#- A setting that counts something: a whole number of at least 1, or its default. -#}
 {% macro positive_integer(name, default) %}
-    {%- set given = caspr.setting(name, default) -%}
-    {%- if given is not integer or given is boolean or given < 1 -%}
-        {%- do caspr.bad_setting(name, given, 'a whole number of at least 1') -%}
-    {%- endif -%}
-    {{ return(given) }}
+    {%- set given = caspr.setting(name) -%}
+    {{ return(default if given is none else caspr.check_positive_integer(name, given)) }}
 {% endmacro %}

@@ -5,11 +5,19 @@
     {%- if not given -%}
         {{ return(none) }}
     {%- endif -%}
-    {%- do caspr.check_keys('profile', given, ['model', 'customer_id', 'attributes']) -%}
+    {%- do caspr.check_keys('profile', given, ['model', 'customer_id', 'valid_from', 'valid_to', 'attributes']) -%}
+    {%- for field in ['valid_from', 'valid_to'] if given.get(field) is not none -%}
+        {%- do caspr.check_text('profile.' ~ field, given[field], 'the name of a column') -%}
+    {%- endfor -%}
+    {%- if given.get('valid_to') is not none and given.get('valid_from') is none -%}
+        {%- do caspr.bad_setting('profile.valid_from', none, 'the name of a column, because valid_to is ' ~ given['valid_to'] | tojson) -%}
+    {%- endif -%}
     {{ return({
         'key': 'profile',
         'model': caspr.check_text('profile.model', given.get('model'), 'the name of a model, seed or snapshot'),
-        'customer_id': caspr.check_text('profile.customer_id', given.get('customer_id', 'customer_id'), 'the name of a column'),
-        'attributes': caspr.check_attributes('profile.attributes', given.get('attributes') or [], []),
+        'customer_id': caspr.check_key_columns('profile.customer_id', given.get('customer_id', 'customer_id')),
+        'valid_from': given.get('valid_from'),
+        'valid_to': given.get('valid_to'),
+        'attributes': caspr.check_attributes('profile.attributes', given.get('attributes') or [], 'profile'),
     }) }}
 {% endmacro %}

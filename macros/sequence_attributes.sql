@@ -5,11 +5,11 @@
     {%- for stream in caspr.streams() -%}
         {%- for attribute in stream.attributes -%}
             {%- set first = attributes.get(attribute.name, attribute) -%}
-            {%- for field in ['kind', 'role'] if attribute[field] != first[field] -%}
+            {%- for field in ['kind', 'role', 'relative'] if attribute[field] != first[field] -%}
                 {%- do caspr.bad_setting(
                     attribute.key ~ '.' ~ field,
                     attribute[field],
-                    (first[field] or 'no role') ~ " as in " ~ first.key ~ ": '" ~ attribute.name ~ "' is one attribute of both streams"
+                    (first[field] if first[field] is not none else 'no role') ~ " as in " ~ first.key ~ ": '" ~ attribute.name ~ "' is one attribute of both streams"
                 ) -%}
             {%- endfor -%}
             {%- if attribute.role is not none -%}
@@ -23,6 +23,11 @@
             {%- endif -%}
             {%- do attributes.update({attribute.name: first}) -%}
         {%- endfor -%}
+    {%- endfor -%}
+    {%- for attribute in attributes.values() if attribute.relative and attribute.name ~ '_relative' in attributes -%}
+        {%- do caspr.bad_setting(
+            attribute.key ~ '.relative', true, "no other attribute of the name '" ~ attribute.name ~ "_relative', which this one makes"
+        ) -%}
     {%- endfor -%}
     {{ return(attributes.values() | list) }}
 {% endmacro %}

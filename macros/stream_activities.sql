@@ -5,11 +5,16 @@
         {%- do own.update({attribute.name: caspr.quoted(attribute.column)}) -%}
     {%- endfor -%}
     select
-        {{ caspr.cast_categorical(caspr.quoted(stream.customer_id)) }} as customer_id,
+        {{ caspr.key_of(stream.customer_id) }} as customer_id,
         {{ caspr.utc_timestamp(caspr.quoted(stream.occurred_at)) }} as occurred_at,
+        {% if stream.loaded_at -%}
+        {{ caspr.utc_timestamp(caspr.quoted(stream.loaded_at)) }} as loaded_at,
+        {%- else -%}
+        cast(null as {{ dbt.type_timestamp() }}) as loaded_at,
+        {%- endif %}
         {{ caspr.text_literal(stream.model) }} as stream,
         {{ stream.rank }} as stream_rank,
-        {{ caspr.cast_categorical(caspr.quoted(stream.activity_id)) }} as activity_id,
+        {{ caspr.key_of(stream.activity_id) }} as activity_id,
         {% if stream.activity_type is none -%}
         {{ caspr.cast_categorical(caspr.quoted(stream.activity_type_column)) }} as activity_type
         {%- else -%}

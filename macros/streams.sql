@@ -12,7 +12,8 @@
     {%- for stream in given -%}
         {%- set here = 'streams[' ~ loop.index0 ~ ']' -%}
         {%- do caspr.check_keys(here, stream, [
-            'model', 'activity_id', 'customer_id', 'occurred_at', 'activity_type', 'activity_type_column', 'attributes',
+            'model', 'activity_id', 'customer_id', 'occurred_at', 'loaded_at', 'activity_type', 'activity_type_column',
+            'attributes',
         ]) -%}
         {%- set model_name = caspr.check_text(here ~ '.model', stream.get('model'), 'the name of a model, seed or snapshot') -%}
         {%- set constant = stream.get('activity_type') -%}
@@ -30,16 +31,21 @@
         {%- else -%}
             {%- do caspr.check_text(here ~ '.activity_type_column', column, 'the name of a column') -%}
         {%- endif -%}
+        {%- set loaded_at = stream.get('loaded_at') -%}
+        {%- if loaded_at is not none -%}
+            {%- do caspr.check_text(here ~ '.loaded_at', loaded_at, 'the name of a column') -%}
+        {%- endif -%}
         {%- do streams.append({
             'key': here,
             'model': model_name,
             'rank': loop.index,
-            'activity_id': caspr.check_text(here ~ '.activity_id', stream.get('activity_id', 'activity_id'), 'the name of a column'),
-            'customer_id': caspr.check_text(here ~ '.customer_id', stream.get('customer_id', 'customer_id'), 'the name of a column'),
+            'activity_id': caspr.check_key_columns(here ~ '.activity_id', stream.get('activity_id', 'activity_id')),
+            'customer_id': caspr.check_key_columns(here ~ '.customer_id', stream.get('customer_id', 'customer_id')),
             'occurred_at': caspr.check_text(here ~ '.occurred_at', stream.get('occurred_at', 'occurred_at'), 'the name of a column'),
+            'loaded_at': loaded_at,
             'activity_type': constant,
             'activity_type_column': column,
-            'attributes': caspr.check_attributes(here ~ '.attributes', stream.get('attributes') or [], ['item', 'monetary']),
+            'attributes': caspr.check_attributes(here ~ '.attributes', stream.get('attributes') or [], 'sequence'),
         }) -%}
     {%- endfor -%}
     {{ return(streams) }}

@@ -1,5 +1,5 @@
 -- A churn type that never occurs is a slip of the pen that would make everybody churn.
-{%- set types = caspr.churn_activity_types() or [] %}
+{%- set types = caspr.churn().activity_types or [] %}
 
 with
 

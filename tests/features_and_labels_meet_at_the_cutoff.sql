@@ -1,5 +1,7 @@
 -- What the features know and what the labels ask partition time: the money before the cutoff plus the money of the window is
 -- all the money before the window's end, none lost at the boundary and none counted twice.
+-- With known_at it is no law: money that was loaded late lies in neither.
+{{ config(enabled=not caspr.knows_loads()) }}
 {%- set monetary = caspr.attribute_with_role('monetary') %}
 
 with

@@ -18,6 +18,10 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 # What another project gets of this one when it installs the package.
 PACKAGE = ("models", "macros", "python_models", "profiles", "dbt_project.yml")
+EXAMPLES = ROOT / "examples"
+# Data sets that stand beside the repository and are no part of it.
+SHARED_DATA = ROOT.parent / "shared" / "data"
+LEFT_BY_RUNS = shutil.ignore_patterns("data", "dbt_packages", "target", "logs", "runs", "*.duckdb*", "package-lock.yml")
 
 
 @dataclass
@@ -115,3 +119,21 @@ def install_package(folder: Path, settings: dict, models: dict[str, str]) -> Pro
     installed = Project(folder, scratch)
     installed.dbt("deps")
     return installed
+
+
+def install_example(name: str, house: Path) -> Path:
+    """The folder of the example two folders below a copy of the package, so that `local: ../..` is what it says."""
+    folder = Path(shutil.copytree(EXAMPLES / name, copy_package(house) / "examples" / name, ignore=LEFT_BY_RUNS))
+    shutil.copy(EXAMPLES / "example.mk", folder.parent)
+    Project(folder, folder).dbt("deps")
+    return folder
+
+
+def make_without_data(name: str, scratch: Path) -> str:
+    """`make` of the example where there is no data ends with exit code 2; the one line that says so."""
+    make = ("make", "--no-print-directory", f"BIN={BIN}", f"DATA={scratch / 'nowhere'}")
+    done = Project(EXAMPLES / name, scratch).run(*make)
+    lines = [line for line in done.stderr.splitlines() if line.startswith(f"{name}: ")]
+    assert done.returncode == 2 and len(lines) == 1, done.stdout + done.stderr
+    assert str(scratch / "nowhere") in lines[0] and "DATA=" in lines[0]
+    return lines[0]

@@ -167,14 +167,14 @@ def test_a_bundle_of_another_schema_is_refused(project):
     text = settings.read_text()
     settings.write_text(text.replace("            - {name: device, kind: categorical}\n", ""))
     assert settings.read_text() != text
-    project.dbt("build", "--quiet", "--select", "activity_attributes", "activity_log+1")
+    project.dbt("run", "--quiet", "--select", "activity_attributes", "+activity_sequences")
     project.caspr_fails(1, r"made from another schema: sequence device only in the bundle", "embed", "--gpus", "0")
     settings.write_text(text)
 
 
 def test_a_bundle_is_not_taken_back_behind_a_cutoff_that_it_has_seen_past(project):
     earlier = ("--vars", "{as_of: '2024-12-01'}")
-    marts = ("activity_log", "activity_attributes", "cutoffs", "activity_sequences", "customer_profiles")
+    marts = ("activity_attributes", "+activity_sequences", "customer_profiles")
     project.dbt("run", "--quiet", "--select", *marts, *earlier)
     message = r"learnt from activities until 2025-01-02 .* the evaluate cutoff 2024-09-02 .* would know the future"
     project.caspr_fails(1, message, "embed", "--gpus", "0", *earlier)

@@ -1,9 +1,9 @@
 -- The schema of the sequences and profiles, from which the trainer learns what to read.
--- Built after the log, whose first act is to check that the columns exist.
--- depends_on: {{ ref('activity_log') }}
+-- Built after the mart whose first act is to check that the columns exist.
+-- depends_on: {{ ref('rejected_activities') }}
 {%- set profile = caspr.profile() %}
 {%- set attributes = [{'name': 'activity_type', 'kind': 'categorical', 'role': none, 'scope': 'sequence'}] %}
-{%- for attribute in caspr.sequence_attributes() %}
+{%- for attribute in caspr.sequence_attributes() + caspr.relative_attributes() %}
     {%- do attributes.append(dict(attribute, scope='sequence')) %}
 {%- endfor %}
 {%- for attribute in (profile.attributes if profile else []) %}

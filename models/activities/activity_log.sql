@@ -1,32 +1,42 @@
--- Every activity of every stream, numbered in the one total order. Built once, cut per cutoff later.
-{%- do caspr.check_columns() %}
+-- Every activity of every stream that counts, numbered in the one total order. Built once, cut per cutoff later.
+{{ config(
+    materialized=caspr.incremental_or_table(),
+    incremental_strategy=caspr.incremental_strategy(),
+    on_schema_change='sync_all_columns',
+    pre_hook="{{ caspr.delete_stale(ref('customer_fingerprints'), ['customer_id']) }}",
+) }}
 {%- set attributes = caspr.sequence_attributes() %}
-{%- set as_of = caspr.configured_as_of() %}
+{%- set relative = caspr.relative_attributes() %}
 
 with
 
-{% for stream in caspr.streams() -%}
-stream_{{ stream.rank }} as (
-    {{ caspr.stream_activities(stream, attributes) }}
+rejected_activities as (
+    select * from {{ ref('rejected_activities') }}
 ),
 
-{% endfor -%}
-united as (
-    {%- for stream in caspr.streams() %}
-    select * from stream_{{ stream.rank }}
-    {%- if not loop.last %}
-    union all
-    {%- endif %}
-    {%- endfor %}
+customer_fingerprints as (
+    select * from {{ ref('customer_fingerprints') }}
+),
+
+-- All of a customer's activities or none: an order cannot be mended row by row.
+touched as (
+    select
+        customer_id,
+        customer_fingerprint
+    from customer_fingerprints
+    where {{ caspr.missing_from_this('customer_fingerprints', ['customer_id']) | indent(4) }}
+),
+
+accepted as (
+    {{ caspr.accepted_activities() | indent(4) }}
 ),
 
 known as (
-    select *
-    from united
-    {%- if as_of %}
-    -- A missing time stays, so that the not_null test reports it.
-    where {{ caspr.before_cutoff('occurred_at', caspr.timestamp_literal(as_of)) }} or occurred_at is null
-    {%- endif %}
+    select
+        accepted.*,
+        touched.customer_fingerprint
+    from accepted
+    inner join touched on accepted.customer_id = touched.customer_id
 ),
 
 numbered as (
@@ -37,32 +47,42 @@ numbered as (
     from known
 ),
 
+{{ caspr.relative_ctes('numbered', ['customer_id']) }}
+
 final as (
     select
-        customer_id,
-        occurred_at,
-        stream,
-        cast(stream_rank as integer) as stream_rank,
-        activity_id,
-        cast(activity_number as integer) as activity_number,
-        {{ caspr.seconds_between('previous_at', 'occurred_at') }} as seconds_since_previous,
-        activity_type
+        numbered.customer_id,
+        numbered.occurred_at,
+        numbered.loaded_at,
+        numbered.stream,
+        cast(numbered.stream_rank as integer) as stream_rank,
+        numbered.activity_id,
+        cast(numbered.activity_number as integer) as activity_number,
+        {{ caspr.seconds_between('numbered.previous_at', 'numbered.occurred_at') }} as seconds_since_previous,
+        numbered.activity_type
         {%- for attribute in attributes %},
-        {{ caspr.quoted(attribute.name) }}
+        numbered.{{ caspr.quoted(attribute.name) }}
         {%- endfor %}
+        {%- for attribute in relative %},
+        {{ caspr.relative_number('numbered', attribute) }} as {{ caspr.quoted(attribute.name) }}
+        {%- endfor %},
+        numbered.customer_fingerprint
     from numbered
+    {{ caspr.relative_join('numbered', ['customer_id']) | indent(4) }}
 )
 
 select
     customer_id,
     occurred_at,
+    loaded_at,
     stream,
     stream_rank,
     activity_id,
     activity_number,
     seconds_since_previous,
     activity_type
-    {%- for attribute in attributes %},
+    {%- for attribute in attributes + relative %},
     {{ caspr.quoted(attribute.name) }}
-    {%- endfor %}
+    {%- endfor %},
+    customer_fingerprint
 from final

@@ -1,6 +1,7 @@
 -- The instants beyond which a row knows nothing. Never the wall clock: the data or the settings decide.
 {%- set configured = caspr.configured_cutoffs() %}
 {%- set horizon = caspr.horizon_days() %}
+{%- set step = caspr.positive_integer('train_cutoff_step_days', horizon) %}
 
 with
 
@@ -28,10 +29,11 @@ chosen as (
     {%- endif %}
     {%- endfor %}
     {%- else %}
-    -- One horizon apart, so that the labels of one never reach past the next.
+    -- The labels of one role end by the cutoff of the next; train cutoffs may lie closer to each other than that.
     {%- for role in ['score', 'evaluate'] + ['train'] * caspr.positive_integer('train_cutoffs', 1) %}
+    {%- set days_back = horizon * loop.index0 if loop.index0 < 2 else horizon * 2 + step * (loop.index0 - 2) %}
     select
-        cast({{ dbt.dateadd('day', -horizon * loop.index0, 'as_of') }} as {{ dbt.type_timestamp() }}) as cutoff_at,
+        {{ caspr.add_days('as_of', -days_back) }} as cutoff_at,
         {{ caspr.text_literal(role) }} as role,
         as_of
     from known_until
@@ -45,7 +47,7 @@ chosen as (
 with_horizon as (
     select
         *,
-        cast({{ dbt.dateadd('day', horizon, 'cutoff_at') }} as {{ dbt.type_timestamp() }}) as horizon_ends_at
+        {{ caspr.add_days('cutoff_at', horizon) }} as horizon_ends_at
     from chosen
 ),
 
@@ -54,7 +56,8 @@ final as (
         cutoff_at,
         role,
         horizon_ends_at,
-        horizon_ends_at <= as_of as has_labels
+        horizon_ends_at <= as_of as has_labels,
+        as_of
     from with_horizon
 )
 
@@ -62,5 +65,6 @@ select
     cutoff_at,
     role,
     horizon_ends_at,
-    has_labels
+    has_labels,
+    as_of
 from final

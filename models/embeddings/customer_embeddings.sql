@@ -1,18 +1,23 @@
--- The trainer's customer vectors, as the typed face that models and people read.
+-- The trainer's customer vectors, as the typed face that models and people read. Who is no customer any more has none.
 with
 
 loaded as (
     select * from {{ source('caspr_trained', 'customer_embeddings') }}
 ),
 
+customers as (
+    select distinct customer_id from {{ ref('customer_cutoffs') }}
+),
+
 final as (
     select
-        customer_id,
-        cutoff_at,
-        model_version,
-        embedding,
-        embedded_at
+        loaded.customer_id,
+        loaded.cutoff_at,
+        loaded.model_version,
+        loaded.embedding,
+        loaded.embedded_at
     from loaded
+    inner join customers on loaded.customer_id = customers.customer_id
 )
 
 select

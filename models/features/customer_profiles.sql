@@ -4,38 +4,61 @@
 
 with
 
-activity_log as (
-    select * from {{ ref('activity_log') }}
-),
-
-cutoffs as (
-    select * from {{ ref('cutoffs') }}
-),
-
-customers as (
-    {{ caspr.customers_at_cutoffs() }}
+customer_cutoffs as (
+    select * from {{ ref('customer_cutoffs') }}
 ),
 
 {% if profile -%}
 profiles as (
     select
-        {{ caspr.cast_categorical(caspr.quoted(profile.customer_id)) }} as customer_id
+        {{ caspr.key_of(profile.customer_id) }} as customer_id
+        {%- for field in ['valid_from', 'valid_to'] if profile[field] %},
+        {{ caspr.utc_timestamp(caspr.quoted(profile[field])) }} as {{ field }}
+        {%- endfor %}
         {%- for attribute in attributes %},
         {{ caspr.cast_kind(caspr.quoted(attribute.column), attribute.kind) }} as {{ caspr.quoted(attribute.name) }}
         {%- endfor %}
     from {{ caspr.configured_model(profile) }}
 ),
 
+{% if profile.valid_from -%}
+-- The row that held in the last instant before the cutoff: valid from before it, and not yet replaced.
+valid_profiles as (
+    select
+        profiles.*,
+        customer_cutoffs.cutoff_at,
+        -- equal ranks stay two rows, so that the test of uniqueness reports them
+        rank() over (
+            partition by customer_cutoffs.customer_id, customer_cutoffs.cutoff_at
+            order by case when profiles.valid_from is null then 1 else 0 end, profiles.valid_from desc
+        ) as validity_rank
+    from customer_cutoffs
+    inner join profiles
+        on customer_cutoffs.customer_id = profiles.customer_id
+        and (profiles.valid_from is null or {{ caspr.before_cutoff('profiles.valid_from', 'customer_cutoffs.cutoff_at') }})
+        {%- if profile.valid_to %}
+        and (profiles.valid_to is null or not {{ caspr.before_cutoff('profiles.valid_to', 'customer_cutoffs.cutoff_at') }})
+        {%- endif %}
+),
+
+{% endif -%}
 final as (
     select
-        customers.customer_id,
-        customers.cutoff_at,
+        customer_cutoffs.customer_id,
+        customer_cutoffs.cutoff_at,
         profiles.customer_id is not null as has_profile
         {%- for attribute in attributes %},
         profiles.{{ caspr.quoted(attribute.name) }}
         {%- endfor %}
-    from customers
-    left join profiles on customers.customer_id = profiles.customer_id
+    from customer_cutoffs
+    {%- if profile.valid_from %}
+    left join valid_profiles as profiles
+        on customer_cutoffs.customer_id = profiles.customer_id
+        and customer_cutoffs.cutoff_at = profiles.cutoff_at
+        and profiles.validity_rank = 1
+    {%- else %}
+    left join profiles on customer_cutoffs.customer_id = profiles.customer_id
+    {%- endif %}
 )
 {%- else -%}
 final as (
@@ -43,7 +66,7 @@ final as (
         customer_id,
         cutoff_at,
         false as has_profile
-    from customers
+    from customer_cutoffs
 )
 {%- endif %}
 

@@ -7,27 +7,39 @@ activity_log as (
     select * from {{ ref('activity_log') }}
 ),
 
+customer_cutoffs as (
+    select * from {{ ref('customer_cutoffs') }} where is_at_risk
+),
+
 cutoffs as (
-    select * from {{ ref('cutoffs') }} where has_labels
+    select * from {{ ref('cutoffs') }}
+),
+
+value_cutoffs as (
+    {{ caspr.task_cutoffs('lifetime_value') | indent(4) }}
 ),
 
 customers as (
-    {{ caspr.customers_at_cutoffs() }}
+    select
+        customer_cutoffs.customer_id,
+        customer_cutoffs.cutoff_at
+    from customer_cutoffs
+    inner join value_cutoffs on customer_cutoffs.cutoff_at = value_cutoffs.cutoff_at
 ),
 
 spending as (
     select
         activity_log.customer_id,
-        cutoffs.cutoff_at,
+        value_cutoffs.cutoff_at,
         {% if monetary -%}
         {{ caspr.rounded('sum(' ~ caspr.finite('activity_log.' ~ caspr.quoted(monetary.name)) ~ ')') }} as revenue
         {%- else -%}
         {{ caspr.cast_numerical('null') }} as revenue
         {%- endif %}
     from activity_log
-    inner join cutoffs
-        on {{ caspr.within_horizon('activity_log.occurred_at', 'cutoffs.cutoff_at', 'cutoffs.horizon_ends_at') }}
-    group by activity_log.customer_id, cutoffs.cutoff_at
+    inner join value_cutoffs
+        on {{ caspr.within_horizon('activity_log.occurred_at', 'value_cutoffs.cutoff_at', 'value_cutoffs.horizon_ends_at') }}
+    group by activity_log.customer_id, value_cutoffs.cutoff_at
 ),
 
 revenues as (

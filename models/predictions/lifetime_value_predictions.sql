@@ -2,11 +2,16 @@
 with
 
 scores as (
-    select * from {{ ref('lifetime_value_scores') }} where cutoff_role = 'score'
+    select * from {{ caspr.scored('lifetime_value_scores') }} where cutoff_role = 'score'
 ),
 
-cutoffs as (
-    select * from {{ ref('cutoffs') }}
+customer_cutoffs as (
+    select * from {{ ref('customer_cutoffs') }}
+),
+
+-- The models were fitted on customers at risk: nothing is said of others.
+at_risk as (
+    select * from customer_cutoffs where is_at_risk
 ),
 
 -- A control shows what columns without content give; it is measured, and nobody acts on it.
@@ -18,13 +23,15 @@ final as (
     select
         without_controls.customer_id,
         without_controls.cutoff_at,
-        cutoffs.horizon_ends_at,
+        {{ caspr.add_days('without_controls.cutoff_at', caspr.horizon_days('lifetime_value')) }} as horizon_ends_at,
         without_controls.learner,
         without_controls.representation,
         without_controls.predicted_revenue,
         without_controls.high_value_probability
     from without_controls
-    inner join cutoffs on without_controls.cutoff_at = cutoffs.cutoff_at
+    inner join at_risk
+        on without_controls.customer_id = at_risk.customer_id
+        and without_controls.cutoff_at = at_risk.cutoff_at
 )
 
 select

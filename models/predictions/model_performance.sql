@@ -2,11 +2,11 @@
 with
 
 churn as (
-    select * from {{ ref('churn_performance') }}
+    select * from {{ caspr.scored('churn_performance') }}
 ),
 
 lifetime_value as (
-    select * from {{ ref('lifetime_value_performance') }}
+    select * from {{ caspr.scored('lifetime_value_performance') }}
 ),
 
 final as (

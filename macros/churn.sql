@@ -1,0 +1,35 @@
+{#- What churn means, checked: {activity_types, observed, horizon_days}; see _macros.yml. -#}
+{% macro churn() %}
+    {%- set given = caspr.setting('churn', {}) -%}
+    {%- do caspr.check_keys('churn', given, ['activity_types', 'observed', 'horizon_days']) -%}
+    {%- set types = given.get('activity_types') -%}
+    {%- set observed = given.get('observed') -%}
+    {%- if types is not none and observed is not none -%}
+        {%- do caspr.bad_setting(
+            'churn.observed', observed, 'only one of activity_types (churn is their absence) and observed (churn is a row of a model)'
+        ) -%}
+    {%- endif -%}
+    {%- if types is not none -%}
+        {%- if types is string or types is mapping or types is not iterable or not types -%}
+            {%- do caspr.bad_setting('churn.activity_types', types, 'a list of activity types such as [order]') -%}
+        {%- endif -%}
+        {%- for type in types -%}
+            {%- do caspr.check_text('churn.activity_types[' ~ loop.index0 ~ ']', type, 'an activity type') -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {%- if observed is not none -%}
+        {%- do caspr.check_keys('churn.observed', observed, ['model', 'customer_id', 'occurred_at', 'is_churned']) -%}
+        {%- if observed.get('is_churned') is not none -%}
+            {%- do caspr.check_text('churn.observed.is_churned', observed['is_churned'], 'the name of a boolean column') -%}
+        {%- endif -%}
+        {%- set observed = {
+            'key': 'churn.observed',
+            'model': caspr.check_text('churn.observed.model', observed.get('model'), 'the name of a model, seed or snapshot'),
+            'customer_id': caspr.check_key_columns('churn.observed.customer_id', observed.get('customer_id', 'customer_id')),
+            'occurred_at': caspr.check_text('churn.observed.occurred_at', observed.get('occurred_at', 'occurred_at'), 'the name of a column'),
+            'is_churned': observed.get('is_churned'),
+            'attributes': [],
+        } -%}
+    {%- endif -%}
+    {{ return({'activity_types': types, 'observed': observed, 'horizon_days': caspr.horizon_days('churn')}) }}
+{% endmacro %}

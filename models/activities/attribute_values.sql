@@ -1,0 +1,64 @@
+-- The most frequent values of every categorical attribute, fixed at the first train cutoff: later activities choose no column.
+{%- set attributes = caspr.categorical_attributes() %}
+
+with
+
+activity_log as (
+    select * from {{ ref('activity_log') }}
+),
+
+cutoffs as (
+    select * from {{ ref('cutoffs') }}
+),
+
+first_cutoff as (
+    select coalesce(min(case when role = 'train' then cutoff_at end), min(cutoff_at)) as cutoff_at
+    from cutoffs
+),
+
+known as (
+    select activity_log.*
+    from activity_log
+    inner join first_cutoff on {{ caspr.known_at_cutoff('activity_log', 'first_cutoff.cutoff_at') | indent(8) }}
+),
+
+counted as (
+    {%- for name in attributes %}
+    select
+        {{ caspr.text_literal(name) }} as attribute_name,
+        {{ caspr.quoted(name) }} as attribute_value,
+        count(*) as activity_count
+    from known
+    where {{ caspr.quoted(name) }} is not null
+    group by {{ caspr.quoted(name) }}
+    {%- if not loop.last %}
+    union all
+    {%- endif %}
+    {%- endfor %}
+),
+
+ranked as (
+    select
+        *,
+        row_number() over (
+            partition by attribute_name order by activity_count desc, {{ caspr.text_order('attribute_value') }}
+        ) as value_rank
+    from counted
+),
+
+final as (
+    select
+        attribute_name,
+        cast(value_rank as integer) as value_rank,
+        attribute_value,
+        cast(activity_count as {{ dbt.type_bigint() }}) as activity_count
+    from ranked
+    where value_rank <= {{ caspr.content_values() }}
+)
+
+select
+    attribute_name,
+    value_rank,
+    attribute_value,
+    activity_count
+from final

@@ -1,0 +1,58 @@
+-- Every row of the streams that is not in activity_log, with the reason: nothing is dropped in silence.
+-- The first mart: before anything is built it checks that the configured columns exist.
+{%- do caspr.check_columns() %}
+
+with
+
+source_activities as (
+    {{ caspr.source_activities() | indent(4) }}
+),
+
+-- Rows of one stream that share their key. The latest load counts, the others are named here.
+repeated as (
+    select
+        stream_rank,
+        activity_id
+    from source_activities
+    where rejection is null
+    group by stream_rank, activity_id
+    having count(*) > 1
+),
+
+versions as (
+    {{ caspr.activity_versions('repeated') | indent(4) }}
+),
+
+final as (
+    select
+        stream,
+        stream_rank,
+        activity_id,
+        customer_id,
+        occurred_at,
+        loaded_at,
+        rejection
+    from source_activities
+    where rejection is not null
+    union all
+    select
+        stream,
+        stream_rank,
+        activity_id,
+        customer_id,
+        occurred_at,
+        loaded_at,
+        'repeated_activity_id' as rejection
+    from versions
+    where version_rank > 1
+)
+
+select
+    stream,
+    cast(stream_rank as integer) as stream_rank,
+    activity_id,
+    customer_id,
+    occurred_at,
+    loaded_at,
+    {{ caspr.cast_categorical('rejection') }} as rejection
+from final
