@@ -10,7 +10,7 @@ from pathlib import Path
 from caspr_train import __version__
 from caspr_train.errors import CasprError, UsageError
 
-COMMANDS = ("train", "embed", "load", "report", "simulate")
+COMMANDS = ("train", "embed", "load", "score", "report", "simulate")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -99,6 +99,20 @@ def load(options: argparse.Namespace) -> None:
     _load(run, warehouse)
 
 
+def score(options: argparse.Namespace) -> None:
+    """Fit and score as dbt's Python models do, and load the scores, where the warehouse runs no Python models."""
+    from caspr_train.scoring import expect_no_python_models, score_tables
+
+    project, warehouse = _project(options)
+    expect_no_python_models(project)
+    print(f"reading {warehouse}", flush=True)
+    with warehouse.reading() as reader:
+        tables = score_tables(reader)
+    rows = warehouse.write_scores(tables)
+    print("loaded " + ", ".join(f"{project.source(table)} ({n:,})" for table, n in rows.items()))
+    print("next: `dbt build --select source:caspr_trained+` builds the predictions")
+
+
 def report(options: argparse.Namespace) -> None:
     """Print model_performance, where the tables are, and one query to look at them."""
     from caspr_train.report import report_text
@@ -153,7 +167,11 @@ def _load(run: Path, warehouse) -> None:
             f"{error}. The embeddings are kept in {run}; `python -m caspr_train load` loads them"
         ) from None
     print("loaded " + ", ".join(f"{warehouse.project.source(table)} ({n:,})" for table, n in rows.items()))
-    print(f"bundle {run}/bundle; next: `dbt build --select source:caspr_trained+` scores with the embeddings")
+    if warehouse.project.scores_by_itself():
+        following = "dbt build --select source:caspr_trained+"
+    else:
+        following = "python -m caspr_train score"
+    print(f"bundle {run}/bundle; next: `{following}` scores with the embeddings")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -199,6 +217,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--bundle", type=Path, help="the bundle's folder (default: that of the latest run)")
     added = command("load", load, runs, project)
     added.add_argument("run", type=Path, nargs="?", help="the run's folder (default: the latest)")
+    command("score", score, project)
     command("report", report, project)
     added = command("simulate", simulate)
     added.add_argument("--customers", type=int, default=2000, metavar="N", help="(default: 2000)")

@@ -61,10 +61,18 @@ class DbtProject:
 
     def source(self, table: str) -> str:
         """The quoted name of the trainer's table `table` (dbt source caspr_trained)."""
+        return self.source_node(table).relation_name
+
+    def source_node(self, table: str) -> Any:
+        """dbt's own object of that table, with its schema and identifier."""
         for source in self.manifest.sources.values():
             if source.package_name == PACKAGE and source.name == table:
-                return source.relation_name
+                return source
         raise self._not_installed(f"source caspr_trained.{table}")
+
+    def scores_by_itself(self) -> bool:
+        """Whether dbt runs the Python models that score on this target (macros/has_python_models.sql)."""
+        return f"model.{PACKAGE}.churn_scores" in self.manifest.nodes
 
     def published(self, model: str, key: str) -> Any:
         """What a model publishes in its `meta`: a setting of the dbt project that the trainer needs too."""

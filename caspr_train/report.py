@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from caspr_train.tasks.tables import performance_table
-from caspr_train.warehouse.duckdb import Reader
+from caspr_train.warehouse import Reader
 
 TABLES = ("churn_predictions", "lifetime_value_predictions", "model_performance", "customer_embeddings")
 
@@ -12,7 +12,7 @@ def report_text(reader: Reader) -> str:
     """The table of model_performance, the names of the tables that people read, and one query to begin with."""
     performance = reader.performance().to_pandas()
     representation = "caspr_rfm" if "caspr_rfm" in set(performance["representation"]) else "rfm"
-    predictions = reader.relation("churn_predictions").replace('"', "")
+    predictions = reader.relation("churn_predictions").replace(reader.quote, "")
     query = (
         f"select customer_id, churn_probability from {predictions} where learner = 'lightgbm' "
         f"and representation = '{representation}' order by churn_probability desc"

@@ -31,7 +31,7 @@ from caspr_train.packing import held_out, pack
 from caspr_train.project import DbtProject
 from caspr_train.sequences import PackedSequences
 from caspr_train.trainer import Job, train
-from caspr_train.warehouse import DuckDBWarehouse
+from caspr_train.warehouse import Warehouse
 
 # The modules that decide what is learnt; their text is part of a model's version.
 LEARNING = [
@@ -65,7 +65,7 @@ class Marts:
     watermark: datetime | None
 
     @classmethod
-    def read(cls, warehouse: DuckDBWarehouse, config: Config | None, bundle: Bundle | None = None) -> Marts:
+    def read(cls, warehouse: Warehouse, config: Config | None, bundle: Bundle | None = None) -> Marts:
         """Read all cutoffs; fit the encoding on the train cutoffs, or take the bundle's if its schema is the same."""
         with warehouse.reading() as reader:
             schema, rows = reader.schema(), reader.cutoffs()

@@ -2,7 +2,7 @@
 
 | representation | columns |
 |---|---|
-| `rfm` | the numeric columns of `rfm_features` |
+| `rfm` | the numeric columns of `rfm_features`, but the fingerprint |
 | `caspr` | the embedding |
 | `caspr_rfm` | both |
 | `rfm_noise` | `rfm` and as many N(0,1) columns as the embedding has: the control, what mere columns give |
@@ -21,6 +21,8 @@ import pandas as pd
 from caspr_train.errors import DataError
 
 KEYS = ["cutoff_at", "customer_id"]
+# Bookkeeping of the incremental marts: a number, but a hash, and no feature.
+FINGERPRINT = "customer_fingerprint"
 CONTROLS = ("rfm_noise",)
 NOISE_SEED = 20_210
 
@@ -116,7 +118,7 @@ def normalise_key(frame: pd.DataFrame, name: str) -> pd.DataFrame:
 def _numeric_matrix(features: pd.DataFrame) -> tuple[np.ndarray, tuple[str, ...]]:
     """[n, features] float32 of the numeric and boolean columns, and the names of the others."""
     columns, ignored = [], []
-    for name in features.columns.drop(KEYS):
+    for name in features.columns.drop([*KEYS, FINGERPRINT], errors="ignore"):
         numeric = pd.api.types.is_numeric_dtype(features[name]) or pd.api.types.is_bool_dtype(features[name])
         (columns if numeric else ignored).append(name)
     matrix = np.empty((len(features), len(columns)), dtype=np.float32)

@@ -7,16 +7,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from caspr_train.encoding import SECONDS_BEFORE_CUTOFF, SECONDS_SINCE_PREVIOUS
 from caspr_train.errors import DataError
 from caspr_train.project import DbtProject
-from caspr_train.schema import Schema
+from caspr_train.warehouse.reader import Reader
+from caspr_train.warehouse.trained import RUN_TABLES, first_line
 
 SECONDS_BETWEEN_TRIES = 1.0
 
@@ -40,7 +39,7 @@ class DuckDBWarehouse:
         """A read-only connection to the marts, open inside the block only."""
         connection = self._open(read_only=True)
         try:
-            yield Reader(self.project, connection, str(self))
+            yield Reader(self.project, str(self), lambda sql: self._query(connection, sql))
         finally:
             connection.close()
 
@@ -53,7 +52,7 @@ class DuckDBWarehouse:
         rows = {}
         try:
             connection.execute("begin")
-            for table in ("customer_embeddings", "item_embeddings", "training_runs"):
+            for table in RUN_TABLES:
                 relation, new = self.project.source(table), f"read_parquet({_literal(run / f'{table}.parquet')})"
                 # Of the vectors only the newest version stays, of the runs a row each.
                 old = f"where model_version in (select model_version from {new})" if table == "training_runs" else ""
@@ -62,17 +61,27 @@ class DuckDBWarehouse:
             connection.execute("commit")
         except duckdb.CatalogException as error:
             raise DataError(
-                f"{self}: {_first_line(error)}. The trainer's tables are made at the start of every dbt run: "
+                f"{self}: {first_line(error)}. The trainer's tables are made at the start of every dbt run: "
                 "run `dbt build` first"
             ) from None
         except duckdb.Error as error:
             raise DataError(
-                f"{self}: {table} of {run} cannot be loaded, and nothing was: {_first_line(error)}. A file cut short: "
+                f"{self}: {table} of {run} cannot be loaded, and nothing was: {first_line(error)}. A file cut short: "
                 "embed again. Tables of another version of this package: drop their schema and run `dbt build`"
             ) from None
         finally:
             connection.close()
         return rows
+
+    def _query(self, connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
+        try:
+            return connection.sql(sql).to_arrow_table()
+        except duckdb.CatalogException as error:
+            raise DataError(f"{self}: {first_line(error)}; run `dbt build` first") from None
+        except duckdb.BinderException as error:
+            raise DataError(
+                f"{self}: {first_line(error)}; the marts were built from other settings, run `dbt build` again"
+            ) from None
 
     def _open(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         """Connect, waiting while another process holds the file."""
@@ -90,11 +99,11 @@ class DuckDBWarehouse:
                 return duckdb.connect(self.path, read_only=read_only, config=config)
             except duckdb.IOException as error:
                 if "Could not set lock" not in str(error):
-                    raise DataError(f"{self.path} cannot be opened: {_first_line(error)}") from None
+                    raise DataError(f"{self.path} cannot be opened: {first_line(error)}") from None
                 if time.monotonic() >= deadline:
                     raise DataError(
                         f"{self.path} is still held by another process after {self.wait_seconds:.0f} s "
-                        f"({_first_line(error)}); end that process and try again"
+                        f"({first_line(error)}); end that process and try again"
                     ) from None
                 if not told:
                     print(
@@ -106,86 +115,5 @@ class DuckDBWarehouse:
                 time.sleep(SECONDS_BETWEEN_TRIES)
 
 
-@dataclass
-class Reader:
-    """Queries on the open connection; every result is an Arrow table."""
-
-    project: DbtProject
-    connection: duckdb.DuckDBPyConnection
-    where: str
-
-    def schema(self) -> Schema:
-        return Schema.from_rows(self._query("select * from {activity_attributes}").to_pylist())
-
-    def cutoffs(self) -> list[dict]:
-        """Rows of `cutoffs`, earliest first. DataError: none of role train."""
-        rows = self._query("select * from {cutoffs} order by cutoff_at").to_pylist()
-        if not any(row["role"] == "train" for row in rows):
-            found = ", ".join(f"{row['cutoff_at']} ({row['role']})" for row in rows) or "no rows"
-            raise DataError(
-                f"{self.where}: the mart cutoffs holds {found}; expected at least one of role train. "
-                "Is there an activity at all? Check the streams, then run `dbt build`"
-            )
-        return rows
-
-    def activities(self, schema: Schema, cutoff: datetime) -> pa.Table:
-        """Rows of activity_sequences at the cutoff, ordered by customer and position."""
-        columns = ["customer_id", "cutoff_at", "position", SECONDS_SINCE_PREVIOUS, SECONDS_BEFORE_CUTOFF]
-        columns += [_quoted(a.column) for a in schema.attributes if a.scope == "sequence"]
-        return self._query(
-            f"select {', '.join(columns)} from {{activity_sequences}} where cutoff_at = $cutoff "
-            "order by customer_id, position",
-            cutoff=cutoff,
-        )
-
-    def profiles(self, schema: Schema, cutoff: datetime) -> pa.Table:
-        """Rows of customer_profiles at the cutoff, ordered by customer."""
-        columns = ["customer_id", "cutoff_at"]
-        columns += [_quoted(a.column) for a in schema.attributes if a.scope == "profile"]
-        return self._query(
-            f"select {', '.join(columns)} from {{customer_profiles}} where cutoff_at = $cutoff order by customer_id",
-            cutoff=cutoff,
-        )
-
-    def watermark(self) -> datetime | None:
-        """The time of the latest activity that any sequence holds."""
-        return self._query("select max(occurred_at) as latest from {activity_sequences}")["latest"][0].as_py()
-
-    def performance(self) -> pa.Table:
-        return self._query("select * from {model_performance}")
-
-    def relation(self, model: str) -> str:
-        return self.project.relation(model)
-
-    def _query(self, sql: str, **parameters: object) -> pa.Table:
-        """`sql` with {model} in the place of each mart's name."""
-        names = _Relations(self.project)
-        try:
-            return self.connection.sql(sql.format_map(names), params=parameters or None).to_arrow_table()
-        except duckdb.CatalogException as error:
-            raise DataError(f"{self.where}: {_first_line(error)}; run `dbt build` first") from None
-        except duckdb.BinderException as error:
-            raise DataError(
-                f"{self.where}: {_first_line(error)}; the marts were built from other settings, run `dbt build` again"
-            ) from None
-
-
-class _Relations(dict):
-    def __init__(self, project: DbtProject) -> None:
-        super().__init__()
-        self.project = project
-
-    def __missing__(self, model: str) -> str:
-        return self.project.relation(model)
-
-
-def _quoted(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
-
-
 def _literal(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")

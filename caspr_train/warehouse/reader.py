@@ -1,0 +1,104 @@
+"""What is read of the marts, the same on every warehouse: only how a query is run differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+
+from caspr_train.encoding import SECONDS_BEFORE_CUTOFF, SECONDS_SINCE_PREVIOUS
+from caspr_train.errors import DataError
+from caspr_train.project import DbtProject
+from caspr_train.schema import Schema
+
+
+@dataclass
+class Reader:
+    """Queries on an open connection; every result is an Arrow table with times as timestamp[us] in UTC, without a zone.
+
+    `run` runs SQL and raises DataError in one line; `quote` is the quotation mark of the warehouse's names, and
+    `by_customer` orders by the bytes of customer_id, so that the same data are the same batches everywhere.
+    """
+
+    project: DbtProject
+    where: str
+    run: Callable[[str], pa.Table]
+    quote: str = '"'
+    by_customer: str = "customer_id"
+
+    def schema(self) -> Schema:
+        return Schema.from_rows(self.query("select * from {activity_attributes}").to_pylist())
+
+    def cutoffs(self) -> list[dict]:
+        """Rows of `cutoffs`, earliest first. DataError: none of role train."""
+        rows = self.query("select * from {cutoffs} order by cutoff_at").to_pylist()
+        if not any(row["role"] == "train" for row in rows):
+            found = ", ".join(f"{row['cutoff_at']} ({row['role']})" for row in rows) or "no rows"
+            raise DataError(
+                f"{self.where}: the mart cutoffs holds {found}; expected at least one of role train. "
+                "Is there an activity at all? Check the streams, then run `dbt build`"
+            )
+        return rows
+
+    def activities(self, schema: Schema, cutoff: datetime) -> pa.Table:
+        """Rows of activity_sequences at the cutoff, ordered by customer and position."""
+        columns = ["customer_id", "cutoff_at", "position", SECONDS_SINCE_PREVIOUS, SECONDS_BEFORE_CUTOFF]
+        columns += [self._quoted(a.column) for a in schema.attributes if a.scope == "sequence"]
+        return self.query(
+            f"select {', '.join(columns)} from {{activity_sequences}} where cutoff_at = {_instant(cutoff)} "
+            f"order by {self.by_customer}, position"
+        )
+
+    def profiles(self, schema: Schema, cutoff: datetime) -> pa.Table:
+        """Rows of customer_profiles at the cutoff, ordered by customer."""
+        columns = ["customer_id", "cutoff_at"]
+        columns += [self._quoted(a.column) for a in schema.attributes if a.scope == "profile"]
+        return self.query(
+            f"select {', '.join(columns)} from {{customer_profiles}} where cutoff_at = {_instant(cutoff)} "
+            f"order by {self.by_customer}"
+        )
+
+    def watermark(self) -> datetime | None:
+        """The time of the latest activity that any sequence holds."""
+        return self.query("select max(occurred_at) as latest from {activity_sequences}")["latest"][0].as_py()
+
+    def performance(self) -> pa.Table:
+        return self.mart("model_performance")
+
+    def mart(self, model: str) -> pa.Table:
+        """All rows of one of the package's models, in no order."""
+        return self.query(f"select * from {{{model}}}")
+
+    def relation(self, model: str) -> str:
+        return self.project.relation(model)
+
+    def query(self, sql: str) -> pa.Table:
+        """`sql` with {model} in the place of each mart's name."""
+        return self.run(sql.format_map(_Relations(self.project)))
+
+    def _quoted(self, column: str) -> str:
+        return self.quote + column.replace(self.quote, self.quote * 2) + self.quote
+
+
+class _Relations(dict):
+    def __init__(self, project: DbtProject) -> None:
+        super().__init__()
+        self.project = project
+
+    def __missing__(self, model: str) -> str:
+        return self.project.relation(model)
+
+
+def _instant(at: datetime) -> str:
+    """A timestamp constant that every warehouse reads."""
+    return f"cast('{at.isoformat(' ', 'microseconds')}' as timestamp)"
+
+
+def without_zone(table: pa.Table) -> pa.Table:
+    """The table with every timestamp as timestamp[us] of its UTC time."""
+    for place, column in enumerate(table.schema):
+        if pa.types.is_timestamp(column.type) and column.type != pa.timestamp("us"):
+            table = table.set_column(place, column.name, table[place].cast(pa.timestamp("us")))
+    return table
