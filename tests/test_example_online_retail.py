@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import duckdb
@@ -10,11 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.projects import BIN, ROOT, Project, copy_package
+from tests.projects import EXAMPLES, SHARED_DATA, Project, install_example, make_without_data
 
-EXAMPLE = ROOT / "examples" / "online_retail"
-DATA = ROOT.parent / "shared" / "data" / "online_retail_ii.parquet"
-LEFT_BY_RUNS = shutil.ignore_patterns("dbt_packages", "target", "logs", "runs", "*.duckdb*", "package-lock.yml")
+EXAMPLE = EXAMPLES / "online_retail"
+DATA = SHARED_DATA / "online_retail_ii.parquet"
 
 HORIZON = pd.Timedelta(days=90)
 STAGING = ["stg_invoice_lines", "stg_invoices", "stg_customers"]
@@ -47,11 +45,7 @@ needs_data = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    """The example two folders below a copy of the package, so that `local: ../..` is what it says."""
-    house = copy_package(tmp_path_factory.mktemp("house"))
-    folder = Path(shutil.copytree(EXAMPLE, house / "examples" / "online_retail", ignore=LEFT_BY_RUNS))
-    Project(folder, folder).dbt("deps")
-    return folder
+    return install_example("online_retail", tmp_path_factory.mktemp("house"))
 
 
 def example(folder: Path, scratch: Path, data: Path) -> Project:
@@ -197,8 +191,4 @@ def test_performance_holds_every_representation_for_both_learners(sample):
 
 
 def test_a_missing_file_is_one_line_and_exit_code_2(tmp_path):
-    nowhere = tmp_path / "nowhere.parquet"
-    done = Project(EXAMPLE, tmp_path).run("make", "--no-print-directory", f"BIN={BIN}", f"DATA={nowhere}")
-    lines = [line for line in done.stderr.splitlines() if line.startswith("online_retail: ")]
-    assert done.returncode == 2 and len(lines) == 1
-    assert str(nowhere) in lines[0] and "UCI Online Retail II" in lines[0] and "DATA=" in lines[0]
+    assert "UCI Online Retail II" in make_without_data("online_retail", tmp_path)
