@@ -1,11 +1,16 @@
 # `make` alone prints the targets. Everything runs in .venv, which the first target that needs it makes.
+comma  := ,
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(CURDIR)/$(VENV)/bin
-STAMP  := $(VENV)/.installed
+# What is installed beside the package's own needs: EXTRAS=dev,postgres,spark brings the tests on those warehouses.
+EXTRAS ?= dev
+STAMP  := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
+
+EXAMPLES := $(addprefix example-,online-retail cdnow oulad kkbox instacart google-store)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint example-online-retail clean
+.PHONY: help install demo test dialects lint $(EXAMPLES) clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
@@ -18,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "==> installing into $(VENV) (torch first, then the rest; once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'
 	@$(BIN)/python -c 'import lightgbm' 2>/dev/null || { \
 	  echo "lightgbm does not import: it needs the system library libgomp1 (Debian, Ubuntu: apt-get install libgomp1)" >&2; exit 2; }
 	@touch $@
@@ -35,12 +40,28 @@ demo: $(STAMP) ## the simulated shop: build the marts, train, score, print the t
 test: $(STAMP) ## every test: dbt unit and data tests, pytest, the whole road in two processes
 	$(BIN)/python -m pytest
 
+dialects: .dialects/.installed ## .dialects with dbt's adapters for Snowflake, BigQuery, Databricks and Redshift: `make test` then parses their SQL
+
+# In an environment of their own: they want other versions than this project runs on.
+.dialects/.installed: constraints-dialects.txt
+	@echo "==> installing four adapters into .dialects (850 MB, once)"
+	@test -x .dialects/bin/python || $(PYTHON) -m venv .dialects
+	.dialects/bin/pip install --quiet -c constraints-dialects.txt dbt-core dbt-snowflake dbt-bigquery dbt-databricks dbt-redshift
+	@touch $@
+
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check caspr_train tests
 	$(BIN)/ruff format --check caspr_train tests
 
-example-online-retail: $(STAMP) ## a real retailer's two years of invoices, all the way
-	$(MAKE) --no-print-directory -C examples/online_retail BIN=$(BIN)
+example-online-retail: ## a real retailer's two years of invoices, all the way
+example-cdnow: ## real purchases of one cohort, money and dates only, all the way
+example-oulad: ## a real university's students, two streams and an observed outcome, all the way
+example-kkbox: ## music subscriptions, all the way; needs files from Kaggle
+example-instacart: ## groceries without dates, all the way; needs files from Kaggle
+example-google-store: ## visits with JSON columns, all the way; needs a file from Kaggle
+
+$(EXAMPLES): $(STAMP)
+	$(MAKE) --no-print-directory -C examples/$(subst -,_,$(@:example-%=%)) BIN=$(BIN)
 
 clean: ## remove the demo's database, runs and dbt's output; keeps .venv
 	rm -rf caspr.duckdb caspr.duckdb.wal runs target logs
