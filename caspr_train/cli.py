@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from caspr_train import __version__
 from caspr_train.errors import CasprError, UsageError
+
+if TYPE_CHECKING:  # torch takes seconds to import: each command imports what it needs
+    from caspr_train.bundle import Bundle
+    from caspr_train.distributed import Processes
+    from caspr_train.project import DbtProject
+    from caspr_train.runs import Marts
+    from caspr_train.warehouse import Warehouse
 
 COMMANDS = ("train", "embed", "load", "score", "report", "simulate")
 
@@ -81,7 +90,7 @@ def embed(options: argparse.Namespace) -> None:
     bundle = Bundle.load(folder)
     _, warehouse = _project(options)
     print(f"reading {warehouse}", flush=True)
-    marts = Marts.read(warehouse, None, bundle)
+    marts = Marts.read(warehouse, bundle)
     print(f"read {marts.describe()}", flush=True)
     run = _runs(options) / bundle.model_version
     if not (run / "bundle").is_dir():
@@ -102,9 +111,11 @@ def load(options: argparse.Namespace) -> None:
 def score(options: argparse.Namespace) -> None:
     """Fit and score as dbt's Python models do, and load the scores, where the warehouse runs no Python models."""
     from caspr_train.scoring import expect_no_python_models, score_tables
+    from caspr_train.warehouse import DuckDBWarehouse
 
     project, warehouse = _project(options)
     expect_no_python_models(project)
+    assert not isinstance(warehouse, DuckDBWarehouse), "DuckDB runs Python models"
     print(f"reading {warehouse}", flush=True)
     with warehouse.reading() as reader:
         tables = score_tables(reader)
@@ -143,7 +154,7 @@ def _runs(options: argparse.Namespace) -> Path:
     return options.runs or options.project_dir / "runs"
 
 
-def _project(options: argparse.Namespace):
+def _project(options: argparse.Namespace) -> tuple[DbtProject, Warehouse]:
     from caspr_train.project import DbtProject
     from caspr_train.warehouse import open_warehouse
 
@@ -151,7 +162,7 @@ def _project(options: argparse.Namespace):
     return project, open_warehouse(project, options.wait)
 
 
-def _embed_and_load(bundle, marts, run: Path, processes, warehouse) -> None:
+def _embed_and_load(bundle: Bundle, marts: Marts, run: Path, processes: Processes, warehouse: Warehouse) -> None:
     from caspr_train.runs import write_embeddings
 
     customers, items = write_embeddings(bundle, marts, run, "cuda" if processes.gpus else "cpu")
@@ -159,7 +170,7 @@ def _embed_and_load(bundle, marts, run: Path, processes, warehouse) -> None:
     _load(run, warehouse)
 
 
-def _load(run: Path, warehouse) -> None:
+def _load(run: Path, warehouse: Warehouse) -> None:
     try:
         rows = warehouse.load(run)
     except CasprError as error:
@@ -195,8 +206,10 @@ def _parser() -> argparse.ArgumentParser:
     runs = argparse.ArgumentParser(add_help=False)
     runs.add_argument("--runs", type=Path, help="folder of the runs (default: runs in the project's folder)")
 
-    def command(name: str, function, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        text = " ".join(function.__doc__.split())
+    def command(
+        name: str, function: Callable[[argparse.Namespace], None], *parents: argparse.ArgumentParser
+    ) -> argparse.ArgumentParser:
+        text = " ".join((function.__doc__ or "").split())
         added = commands.add_parser(name, parents=parents, help=text, description=text)
         added.set_defaults(command=function)
         return added

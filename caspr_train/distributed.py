@@ -48,7 +48,7 @@ class Processes:
         return "the CPU" if self.count == 1 else f"{self.count} processes on the CPU"
 
 
-def launch(work: Callable[..., None], processes: Processes, folder: Path, *arguments: Any) -> None:
+def launch(work: Callable[..., Any], processes: Processes, folder: Path, *arguments: Any) -> None:
     """Run `work(rank, count, device, *arguments)` in every process; return when all have.
 
     One process runs here; several are spawned, meet through a file in `folder` (no port to find taken), and hold a
@@ -81,7 +81,7 @@ def launch(work: Callable[..., None], processes: Processes, folder: Path, *argum
 MEETING, ERROR = "rendezvous", "error.json"
 
 
-def _member(rank: int, processes: Processes, folder: Path, work: Callable[..., None], arguments: tuple) -> None:
+def _member(rank: int, processes: Processes, folder: Path, work: Callable[..., Any], arguments: tuple) -> None:
     device = _device(processes, rank)
     if not processes.gpus:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes.count))

@@ -19,6 +19,8 @@ from caspr_train.sequences import FUTURE_TARGETS, PAD, Batch
 if TYPE_CHECKING:
     from caspr_train.model import Caspr
 
+LOOKS_AHEAD = "an objective that looks past the window needs windows with horizon_seconds above 0"
+
 
 @dataclass
 class LossSums:
@@ -61,7 +63,7 @@ def count_targets(batch: Batch, hide: Tensor) -> Denominators:
     categories = batch.categories.shape[-1]
     numbers = (~batch.numbers.isnan() & hide[..., None]).sum((0, 1))
     masked = torch.cat([hide.sum().expand(categories), numbers]).double()
-    if batch.future is None:
+    if batch.next_categories is None or batch.next_numbers is None or batch.future is None:
         return Denominators(masked, torch.zeros_like(masked), masked.new_zeros(len(FUTURE_TARGETS)))
     following = torch.cat(
         [(batch.next_categories != PAD).sum(0).double(), (~batch.next_numbers.isnan()).sum(0).double()]
@@ -69,16 +71,16 @@ def count_targets(batch: Batch, hide: Tensor) -> Denominators:
     return Denominators(masked, following, (~batch.future.isnan()).sum(0).double())
 
 
-def loss_sums(
-    model: Caspr, batch: Batch, masked_at: tuple[Tensor, Tensor], states: Tensor, embedding: Tensor
-) -> LossSums:
+def loss_sums(model: Caspr, batch: Batch, masked_at: tuple[Tensor, ...], states: Tensor, embedding: Tensor) -> LossSums:
     """`masked_at`: (rows, columns) of the masked events; `states` [b, t, hidden]: the decoder's; `embedding`: ν_E."""
     masked = _event_losses(model, states[masked_at], batch.categories[masked_at], batch.numbers[masked_at])
     following = torch.zeros_like(masked)
     if model.next_event is not None:
+        assert batch.next_categories is not None and batch.next_numbers is not None, LOOKS_AHEAD
         following = _event_losses(model, model.next_event(embedding), batch.next_categories, batch.next_numbers)
     future = masked.new_zeros(len(FUTURE_TARGETS))
     if model.future_head is not None:
+        assert batch.future is not None, LOOKS_AHEAD
         amounts = (batch.future[:, 2:] - model.future_mean) / model.future_scale
         target = torch.cat([batch.future[:, :2], amounts], dim=1)
         future = _future_losses(model.future_head(embedding).float(), target)

@@ -27,8 +27,8 @@ def pack(activities: pa.Table, profiles: pa.Table, encoding: Encoding) -> tuple[
     order = np.asarray(activities["position"])
     starts = np.flatnonzero(order == 1)
     offsets = np.append(starts, len(order)).astype(np.int64)
-    expected = np.arange(len(order)) - np.repeat(starts, np.diff(offsets)) + 1 if len(starts) and starts[0] == 0 else []
-    if not np.array_equal(order, expected):
+    begins_at_one = len(starts) > 0 and starts[0] == 0
+    if not begins_at_one or (order != np.arange(len(order)) - np.repeat(starts, np.diff(offsets)) + 1).any():
         raise DataError("activity_sequences: position does not count 1, 2, 3 ... within a customer and cutoff")
     keys = activities.select(["customer_id", "cutoff_at"]).take(pa.array(starts))
     if len(profiles) != len(keys) or not (

@@ -65,13 +65,13 @@ class Marts:
     watermark: datetime | None
 
     @classmethod
-    def read(cls, warehouse: Warehouse, config: Config | None, bundle: Bundle | None = None) -> Marts:
+    def read(cls, warehouse: Warehouse, encode_by: Config | Bundle) -> Marts:
         """Read all cutoffs; fit the encoding on the train cutoffs, or take the bundle's if its schema is the same."""
         with warehouse.reading() as reader:
             schema, rows = reader.schema(), reader.cutoffs()
-            if bundle is not None:
-                bundle.schema.expect_same(schema, bundle.model_version)
-                _expect_no_future(bundle, rows)
+            if isinstance(encode_by, Bundle):
+                encode_by.schema.expect_same(schema, encode_by.model_version)
+                _expect_no_future(encode_by, rows)
             training = [row["cutoff_at"] for row in rows if row["role"] == "train"]
             fitted = [(reader.activities(schema, at), reader.profiles(schema, at)) for at in training]
             activities, profiles = (pa.concat_tables(tables) for tables in zip(*fitted, strict=True))
@@ -81,10 +81,11 @@ class Marts:
                     f"{', '.join(map(str, training))}; expected activities before it. Do horizon_days and as_of "
                     "suit this data? Set them and run `dbt build`"
                 )
-            if bundle is not None:
-                encoding = bundle.encoding
+            if isinstance(encode_by, Bundle):
+                encoding = encode_by.encoding
             else:
-                encoding = Encoding(schema, config.number_transform, config.minimum_count).fit(activities, profiles)
+                encoding = Encoding(schema, encode_by.number_transform, encode_by.minimum_count)
+                encoding.fit(activities, profiles)
             cutoffs = [PackedCutoff(training[-1], "train", *pack(activities, profiles, encoding))]
             for row in rows:
                 if row["role"] != "train":
@@ -130,7 +131,7 @@ def model_version(marts: Marts, config: Config) -> str:
     )
     for name, tensor in sorted(marts.train.sequences.tensors().items()):
         digest.update(name.encode())
-        digest.update(memoryview(tensor.contiguous().numpy()).cast("B") if tensor.numel() else b"")
+        digest.update(tensor.contiguous().numpy().data.cast("B") if tensor.numel() else b"")
     package = Path(caspr_train.__file__).parent
     for name in LEARNING:
         digest.update((package / name).read_bytes())

@@ -19,7 +19,7 @@ from caspr_train.config import Config
 from caspr_train.distributed import add_over_processes
 from caspr_train.errors import DataError
 from caspr_train.model import Caspr, Shape
-from caspr_train.objective import Denominators, count_targets, draw_mask, weighted
+from caspr_train.objective import LOOKS_AHEAD, Denominators, count_targets, draw_mask, weighted
 from caspr_train.progress import Progress
 from caspr_train.sequences import PackedSequences, Windows
 
@@ -72,8 +72,9 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
     model = Caspr(config, job.shape).to(device)
     if config.future_window_weight:
         sample = fit[:: max(1, len(fit) // 20_000)].to(device)
-        instants = windows.random_instants(draws(config, 0, VALIDATION))
-        model.set_future_scale(windows.cut(sample, instants[sample]).future)
+        future = windows.cut(sample, windows.random_instants(draws(config, 0, VALIDATION))[sample]).future
+        assert future is not None, LOOKS_AHEAD
+        model.set_future_scale(future)
     torch.manual_seed(config.seed + 1 + rank)
     learner = DistributedDataParallel(model) if count > 1 else model
     optimizer = _optimizer(model, config)
@@ -89,7 +90,7 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
         order = fit[torch.randperm(len(fit), generator=draws(config, epoch, ORDER))]
         instants = windows.random_instants(draws(config, epoch, INSTANTS)) if config.windows == "random" else None
         masks = draws(config, epoch, MASKS)
-        epoch_loss, epoch_started = torch.zeros((), device=device), time.perf_counter()
+        loss_sum, epoch_started = torch.zeros((), device=device), time.perf_counter()
         for which in order.split(config.batch_size):
             share, places = _share(which, rank, count)
             hidden_events = torch.rand(len(which), config.sequence_length, generator=masks)[places]
@@ -112,7 +113,7 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
                 with _no_sync(learner, wait=last < 0):
                     loss, _ = learner(batch, hide, denominators)
                     (loss * count).backward()
-                epoch_loss += loss.detach()
+                loss_sum += loss.detach()
             nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
             optimizer.step()
             step += 1
@@ -120,15 +121,16 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
             # This process's share of the loss, times count, stands for the whole until the epoch ends.
             done = (step - 1) % steps_per_epoch + 1
             rate = trained_sequences / (trained_seconds + time.perf_counter() - epoch_started)
-            progress.step(epoch, done, epoch_loss * (count / done), rate)
-        epoch_loss = float(add_over_processes(epoch_loss)) / steps_per_epoch
+            progress.step(epoch, done, loss_sum * (count / done), rate)
+        epoch_loss = float(add_over_processes(loss_sum)) / steps_per_epoch
         if not math.isfinite(epoch_loss):
             raise DataError(f"the loss became {epoch_loss} in epoch {epoch + 1}; lower the learning rate")
         trained_seconds += time.perf_counter() - epoch_started
         # Every tenth epoch and the last: validation is for the reader, nothing is decided by it.
         seen = validate(model, windows, validation, job) if epoch % 10 == 9 or epoch == epochs - 1 else None
-        history.append({"epoch": epoch + 1, "train_loss": epoch_loss, "validation_loss": seen and seen["loss"]})
-        progress.epoch(epoch, epoch_loss, seen and seen["loss"], trained_sequences / trained_seconds)
+        validation_loss = seen["loss"] if seen else None
+        history.append({"epoch": epoch + 1, "train_loss": epoch_loss, "validation_loss": validation_loss})
+        progress.epoch(epoch, epoch_loss, validation_loss, trained_sequences / trained_seconds)
     progress.close()
 
     if rank == 0:
@@ -197,7 +199,7 @@ def _share(which: torch.Tensor, rank: int, count: int) -> tuple[torch.Tensor, sl
     return which[slice(*bounds)], slice(*bounds)
 
 
-def _no_sync(learner: nn.Module, wait: bool):
+def _no_sync(learner: nn.Module, wait: bool) -> contextlib.AbstractContextManager[None]:
     """Gradients of all but the last piece of a step stay on their process."""
     return learner.no_sync() if wait and isinstance(learner, DistributedDataParallel) else contextlib.nullcontext()
 

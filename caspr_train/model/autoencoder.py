@@ -31,6 +31,10 @@ class Caspr(nn.Module):
     through the wrapper whose hooks average the gradients.
     """
 
+    # Mean and scale of the future's two amounts, set once before training (see set_future_scale).
+    future_mean: Tensor
+    future_scale: Tensor
+
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__()
         self.config, self.shape = config, shape
@@ -55,7 +59,6 @@ class Caspr(nn.Module):
             if config.future_window_weight
             else None
         )
-        # Mean and scale of the future's two amounts, set once before training (see set_future_scale).
         self.register_buffer("future_mean", torch.zeros(2))
         self.register_buffer("future_scale", torch.ones(2))
 
@@ -99,7 +102,7 @@ class Caspr(nn.Module):
 
     def item_table(self, attribute: int) -> Tensor:
         """The input embeddings [cardinality, ⌈√cardinality⌉] of the sequence's categorical attribute `attribute`."""
-        return self.events.attributes.tables[attribute].weight.detach()
+        return self.events.attributes.tables[attribute].get_parameter("weight").detach()
 
     def _events(self, batch: Batch, hide: Tensor | None) -> Tensor:
         numbers = torch.cat([batch.numbers, batch.days_before[..., None]], dim=-1)

@@ -15,11 +15,12 @@ class AttributeVector(nn.Module):
 
     def __init__(self, cardinalities: list[int], numbers: int) -> None:
         super().__init__()
-        self.tables = nn.ModuleList(nn.Embedding(n, math.ceil(math.sqrt(n))) for n in cardinalities)
+        tables = [nn.Embedding(n, math.ceil(math.sqrt(n))) for n in cardinalities]
         # A value never met in training should add nothing, not the random vector that it began with.
-        for table in self.tables:
+        for table in tables:
             nn.init.zeros_(table.weight[:RESERVED].detach())
-        self.width = 2 * numbers + sum(table.embedding_dim for table in self.tables)
+        self.tables = nn.ModuleList(tables)
+        self.width = 2 * numbers + sum(table.embedding_dim for table in tables)
 
     def forward(self, categories: Tensor, numbers: Tensor) -> Tensor:
         """categories [..., c] int64, numbers [..., n] with NaN for missing -> [..., width]."""

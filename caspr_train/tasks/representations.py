@@ -117,7 +117,8 @@ def normalise_key(frame: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def _numeric_matrix(features: pd.DataFrame) -> tuple[np.ndarray, tuple[str, ...]]:
     """[n, features] float32 of the numeric and boolean columns, and the names of the others."""
-    columns, ignored = [], []
+    columns: list[str] = []
+    ignored: list[str] = []
     for name in features.columns.drop([*KEYS, FINGERPRINT], errors="ignore"):
         numeric = pd.api.types.is_numeric_dtype(features[name]) or pd.api.types.is_bool_dtype(features[name])
         (columns if numeric else ignored).append(name)

@@ -8,7 +8,7 @@ from caspr_train.warehouse.reader import Reader
 from caspr_train.warehouse.spark import SparkWarehouse
 
 Warehouse = DuckDBWarehouse | PostgresWarehouse | SparkWarehouse
-KINDS = {"duckdb": DuckDBWarehouse, "postgres": PostgresWarehouse, "spark": SparkWarehouse}
+KINDS: dict[str, type[Warehouse]] = {"duckdb": DuckDBWarehouse, "postgres": PostgresWarehouse, "spark": SparkWarehouse}
 
 
 def open_warehouse(project: DbtProject, wait_seconds: float = 60.0) -> Warehouse:

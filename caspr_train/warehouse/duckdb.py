@@ -57,7 +57,7 @@ class DuckDBWarehouse:
                 # Of the vectors only the newest version stays, of the runs a row each.
                 old = f"where model_version in (select model_version from {new})" if table == "training_runs" else ""
                 connection.execute(f"delete from {relation} {old}")
-                rows[table] = connection.execute(f"insert into {relation} by name from {new}").fetchone()[0]
+                rows[table] = connection.execute(f"insert into {relation} by name from {new}").fetchall()[0][0]
             connection.execute("commit")
         except duckdb.CatalogException as error:
             raise DataError(

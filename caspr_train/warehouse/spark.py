@@ -59,10 +59,10 @@ class SparkWarehouse:
                 raise self._data_error(error, f"{what} cannot be loaded, and nothing was") from None
             try:
                 for name in tables:
-                    table, new, old = (self._table(name, suffix) for suffix in ("", "__new", "__old"))
+                    table, beside, old = (self._table(name, suffix) for suffix in ("", "__new", "__old"))
                     session.sql(f"drop table if exists {old}")
                     session.sql(f"alter table {table} rename to {old}")
-                    session.sql(f"alter table {new} rename to {table}")
+                    session.sql(f"alter table {beside} rename to {table}")
                     session.sql(f"drop table {old}")
             except _errors() as error:
                 raise self._data_error(error, f"{what} are loaded in part, load them again") from None
