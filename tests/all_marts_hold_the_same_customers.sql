@@ -3,12 +3,16 @@
 with
 
 customers as (
-    select customer_id, cutoff_at
+    select
+        customer_id,
+        cutoff_at
     from {{ ref('customer_cutoffs') }}
 ),
 
 sequences as (
-    select customer_id, cutoff_at
+    select
+        customer_id,
+        cutoff_at
     from {{ ref('activity_sequences') }}
     where recency_rank = 1
 ),

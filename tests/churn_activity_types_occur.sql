@@ -22,4 +22,4 @@ left join occurring on configured.activity_type = occurring.activity_type
 where configured.activity_type is not null
     and occurring.activity_type is null
     -- without any activity there is nothing to compare with
-    and exists (select 1 from occurring)
+    and exists (select 1 from {{ ref('activity_log') }})

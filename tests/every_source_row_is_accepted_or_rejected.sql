@@ -14,13 +14,17 @@ source_rows as (
 ),
 
 accepted as (
-    select stream_rank, count(*) as row_count
+    select
+        stream_rank,
+        count(*) as row_count
     from {{ ref('activity_log') }}
     group by stream_rank
 ),
 
 rejected as (
-    select stream_rank, count(*) as row_count
+    select
+        stream_rank,
+        count(*) as row_count
     from {{ ref('rejected_activities') }}
     group by stream_rank
 )

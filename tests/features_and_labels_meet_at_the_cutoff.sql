@@ -7,7 +7,8 @@
 with
 
 cutoffs as (
-    select * from {{ ref('cutoffs') }} where has_labels
+    select * from {{ ref('cutoffs') }}
+    where has_labels
 ),
 
 money as (

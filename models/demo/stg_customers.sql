@@ -8,15 +8,15 @@ ranked as (
         row_number() over (
             partition by customer_id
             order by
-                case when loaded_at is null then 1 else 0 end,
+                case when loaded_at is null then 1 else 0 end asc,
                 loaded_at desc,
                 -- from here on only so that a tie falls the same way on every run
-                case when fraud_confirmed_at is null then 1 else 0 end,
-                fraud_confirmed_at,
-                signed_up_on,
-                country,
-                channel,
-                age_band
+                case when fraud_confirmed_at is null then 1 else 0 end asc,
+                fraud_confirmed_at asc,
+                signed_up_on asc,
+                country asc,
+                channel asc,
+                age_band asc
         ) as load_rank
     from source
     where customer_id is not null

@@ -12,13 +12,13 @@ ranked_orders as (
         row_number() over (
             partition by order_id
             order by
-                case when loaded_at is null then 1 else 0 end,
+                case when loaded_at is null then 1 else 0 end asc,
                 loaded_at desc,
                 -- from here on only so that a tie falls the same way on every run
-                ordered_at,
-                customer_id,
-                kind,
-                payment_method
+                ordered_at asc,
+                customer_id asc,
+                kind asc,
+                payment_method asc
         ) as load_rank
     from orders
     where order_id is not null

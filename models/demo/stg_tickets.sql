@@ -8,14 +8,14 @@ ranked as (
         row_number() over (
             partition by ticket_id
             order by
-                case when loaded_at is null then 1 else 0 end,
+                case when loaded_at is null then 1 else 0 end asc,
                 loaded_at desc,
                 -- from here on only so that a tie falls the same way on every run
-                case when answered_at is null then 1 else 0 end,
-                answered_at,
-                opened_at,
-                customer_id,
-                topic
+                case when answered_at is null then 1 else 0 end asc,
+                answered_at asc,
+                opened_at asc,
+                customer_id asc,
+                topic asc
         ) as load_rank
     from source
     where ticket_id is not null

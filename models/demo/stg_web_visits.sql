@@ -8,14 +8,14 @@ ranked as (
         row_number() over (
             partition by visit_id
             order by
-                case when loaded_at is null then 1 else 0 end,
+                case when loaded_at is null then 1 else 0 end asc,
                 loaded_at desc,
                 -- from here on only so that a tie falls the same way on every run
-                case when customer_id is null then 1 else 0 end,
-                customer_id,
-                visited_at,
-                page,
-                device
+                case when customer_id is null then 1 else 0 end asc,
+                customer_id asc,
+                visited_at asc,
+                page asc,
+                device asc
         ) as load_rank
     from source
     where visit_id is not null

@@ -53,8 +53,8 @@ pairs as (
         attribute_values.value_rank
     from {{ name }}_counts
     left join attribute_values
-        on attribute_values.attribute_name = {{ caspr.text_literal(name) }}
-        and attribute_values.attribute_value = {{ name }}_counts.attribute_value
+        on {{ name }}_counts.attribute_value = attribute_values.attribute_value
+        and attribute_values.attribute_name = {{ caspr.text_literal(name) }}
 ),
 
 {{ name }}_summaries as (
@@ -89,7 +89,8 @@ final as (
             'case when ' ~ summary ~ ' > 0 then ln(' ~ summary ~ ') - ' ~ summary ~ '_log_sum / ' ~ summary ~ ' end'
         )) }} as {{ name }}_entropy{{ suffix }}
         {%- for rank in ranks %},
-        cast(coalesce({{ summary }}_{{ rank }}, 0) as {{ dbt.type_bigint() }}) as {{ name }}_top_{{ rank }}_count{{ suffix }},
+        cast(coalesce({{ summary }}_{{ rank }}, 0) as {{ dbt.type_bigint() }})
+            as {{ name }}_top_{{ rank }}_count{{ suffix }},
         {{ caspr.rounded(caspr.cast_numerical(summary ~ '_' ~ rank ~ ' / nullif(' ~ summary ~ ', 0)')) }}
             as {{ name }}_top_{{ rank }}_share{{ suffix }},
         {{ caspr.rounded(summary ~ '_' ~ rank ~ '_days') }} as {{ name }}_top_{{ rank }}_days_since_last{{ suffix }}

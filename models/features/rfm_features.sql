@@ -71,8 +71,9 @@ within_days as (
 numbered as (
     select
         *,
-        row_number() over (partition by {{ owner }} order by {{ caspr.period_start('week', 'occurred_at') }}, day_at, activity_number)
-            as activity_rank,
+        row_number() over (
+            partition by {{ owner }} order by {{ caspr.period_start('week', 'occurred_at') }}, day_at, activity_number
+        ) as activity_rank,
         rank() over (partition by {{ owner }} order by {{ caspr.period_start('week', 'occurred_at') }}, day_at) as day_rank,
         rank() over (partition by {{ owner }} order by {{ caspr.period_start('week', 'occurred_at') }}) as week_rank,
         rank() over (partition by {{ owner }} order by {{ caspr.period_start('month', 'occurred_at') }}) as month_rank,
@@ -102,7 +103,9 @@ described as (
         day_at,
         case when previous_day_at < day_at then previous_day_at end as previous_day_at,
         case when previous_day_at < day_at then {{ caspr.days_between('previous_day_at', 'day_at') }} end as day_gap_days,
-        case when money is not null and previous_monetary_day_at < day_at then previous_monetary_day_at end as previous_monetary_day_at,
+        case
+            when money is not null and previous_monetary_day_at < day_at then previous_monetary_day_at
+        end as previous_monetary_day_at,
         case
             when money is not null and previous_monetary_day_at < day_at
                 then {{ caspr.days_between('previous_monetary_day_at', 'day_at') }}

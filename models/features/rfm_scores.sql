@@ -128,8 +128,9 @@ ranked as (
     select
         *,
         {%- for name, direction in [('recency_days', 'desc'), ('frequency', 'asc'), ('spend', 'asc')] %}
-        percent_rank() over (partition by cutoff_at, case when frequency > 0 then 1 else 0 end order by {{ name }} {{ direction }})
-            as {{ name }}_rank{{ ',' if not loop.last }}
+        percent_rank() over (
+            partition by cutoff_at, case when frequency > 0 then 1 else 0 end order by {{ name }} {{ direction }}
+        ) as {{ name }}_rank{{ ',' if not loop.last }}
         {%- endfor %}
     from rounded
 ),

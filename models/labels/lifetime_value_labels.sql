@@ -8,7 +8,8 @@ activity_log as (
 ),
 
 customer_cutoffs as (
-    select * from {{ ref('customer_cutoffs') }} where is_at_risk
+    select * from {{ ref('customer_cutoffs') }}
+    where is_at_risk
 ),
 
 cutoffs as (

@@ -2,7 +2,8 @@
 with
 
 scores as (
-    select * from {{ caspr.scored('churn_scores') }} where cutoff_role = 'score'
+    select * from {{ caspr.scored('churn_scores') }}
+    where cutoff_role = 'score'
 ),
 
 customer_cutoffs as (
@@ -23,7 +24,8 @@ at_risk as (
 
 -- A control shows what columns without content give; it is measured, and nobody acts on it.
 without_controls as (
-    select * from scores where not is_control
+    select * from scores
+    where not is_control
 ),
 
 final as (

@@ -2,7 +2,8 @@
 with
 
 scores as (
-    select * from {{ caspr.scored('lifetime_value_scores') }} where cutoff_role = 'score'
+    select * from {{ caspr.scored('lifetime_value_scores') }}
+    where cutoff_role = 'score'
 ),
 
 customer_cutoffs as (
@@ -11,12 +12,14 @@ customer_cutoffs as (
 
 -- The models were fitted on customers at risk: nothing is said of others.
 at_risk as (
-    select * from customer_cutoffs where is_at_risk
+    select * from customer_cutoffs
+    where is_at_risk
 ),
 
 -- A control shows what columns without content give; it is measured, and nobody acts on it.
 without_controls as (
-    select * from scores where not is_control
+    select * from scores
+    where not is_control
 ),
 
 final as (

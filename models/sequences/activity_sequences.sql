@@ -31,7 +31,9 @@ pairs as (
 kept as (
     select
         *,
-        case when activity_count > {{ history_length }} then activity_count - {{ history_length }} else 0 end as activities_dropped
+        case
+            when activity_count > {{ history_length }} then activity_count - {{ history_length }} else 0
+        end as activities_dropped
     from known_activities
     where activity_number > activity_count - {{ history_length }}
 ),
