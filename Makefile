@@ -49,9 +49,29 @@ dialects: .dialects/.installed ## .dialects with dbt's adapters for Snowflake, B
 	.dialects/bin/pip install --quiet -c constraints-dialects.txt dbt-core dbt-snowflake dbt-bigquery dbt-databricks dbt-redshift
 	@touch $@
 
-lint: $(STAMP) ## ruff
-	$(BIN)/ruff check caspr_train tests
-	$(BIN)/ruff format --check caspr_train tests
+# The same whatever the shell's variables say, and without a trace in anybody's database or target folder.
+lint: export CASPR_TARGET := duckdb
+lint: export CASPR_DUCKDB_PATH := :memory:
+lint: export DBT_TARGET_PATH := .lint/target
+lint: export DBT_LOG_PATH := .lint/logs
+lint: export COLUMNS := 200
+lint: $(STAMP) .lint/.installed ## ruff, mypy, dbt parse without a warning, dbt-bouncer, sqlfluff; in .lint, an environment of its own
+	.lint/bin/ruff check
+	.lint/bin/ruff format --check
+	.lint/bin/mypy --python-executable $(BIN)/python
+	@# From the start: of a file that an earlier parse has read dbt warns no more.
+	.lint/bin/dbt --quiet --warn-error parse --no-partial-parse
+	.lint/bin/dbt-bouncer
+	.lint/bin/sqlfluff lint models tests
+
+# In an environment of their own: they pin what this project lets float.
+.lint/.installed: constraints-lint.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make lint needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make lint PYTHON=python3.12" >&2; exit 2; }
+	@echo "==> installing what reads the code into .lint (330 MB, once)"
+	@test -x .lint/bin/python || $(PYTHON) -m venv .lint
+	.lint/bin/pip install --quiet -r constraints-lint.txt
+	@touch $@
 
 example-online-retail: ## a real retailer's two years of invoices, all the way
 example-cdnow: ## real purchases of one cohort, money and dates only, all the way
