@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 EXAMPLES := $(addprefix example-,online-retail cdnow oulad kkbox instacart google-store)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test dialects lint $(EXAMPLES) clean
+.PHONY: help install demo test bench-sql dialects lint $(EXAMPLES) clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ demo: $(STAMP) ## the simulated shop: build the marts, train, score, print the t
 
 test: $(STAMP) ## every test: dbt unit and data tests, pytest, the whole road in two processes
 	$(BIN)/python -m pytest
+
+bench-sql: $(STAMP) ## what the SQL costs at 100 thousand and a million customers, against one flat sort (half an hour, 8 GiB of disk)
+	$(BIN)/python -m benchmarks.sql
 
 dialects: .dialects/.installed ## .dialects with dbt's adapters for Snowflake, BigQuery, Databricks and Redshift: `make test` then parses their SQL
 

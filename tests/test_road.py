@@ -200,5 +200,22 @@ def test_a_bare_build_of_the_committed_shop_is_green(demo_project):
     assert demo_project.rows("select count(distinct customer_id) > 1500 from churn_predictions") == [(True,)]
 
 
+def test_what_the_yaml_says_is_read_in_the_database(demo_project):
+    without = "select table_name from duckdb_tables() where not internal and comment is null and schema_name = 'main'"
+    assert demo_project.rows(without) == []
+    cutoff_at = "table_name = 'rfm_features' and column_name = 'cutoff_at'"
+    assert demo_project.rows(f"select comment like 'The cutoff;%' from duckdb_columns() where {cutoff_at}") == [(True,)]
+
+
+def test_the_documentation_is_generated_without_a_warning(demo_project):
+    demo_project.dbt("--warn-error", "docs", "generate")
+    assert (demo_project.scratch / "target" / "catalog.json").stat().st_size > 100_000
+
+
+def test_embeddings_that_nobody_refreshes_are_reported(demo_project):
+    """The shop's trainer has never run: dbt warns, and does not fail."""
+    assert re.search(r"WARN freshness of caspr_trained\.customer_embeddings", demo_project.dbt("source", "freshness"))
+
+
 def test_the_installed_command_is_the_module(project):
     assert project.run(BIN / "caspr_train", "--version").stdout == project.caspr("--version")
