@@ -21,7 +21,7 @@ from caspr_train.errors import DataError
 from caspr_train.model import Caspr, Shape
 from caspr_train.objective import LOOKS_AHEAD, Denominators, count_targets, draw_mask, weighted
 from caspr_train.progress import Progress
-from caspr_train.sequences import PackedSequences, Windows
+from caspr_train.sequences import PackedSequences, Windows, load_held_out
 
 # A step's share of a process is worked through in pieces: on a CPU they fit the cache, on a GPU they fit the memory.
 PIECE = {"cpu": 256, "cuda": 16_384}
@@ -59,11 +59,10 @@ ORDER, INSTANTS, MASKS, VALIDATION = range(4)
 
 
 def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -> Caspr:
-    """Fit on `folder`/sequences.safetensors; rank 0 writes weights.safetensors and metrics.json there."""
+    """Fit on the packed folder `folder`/packed; rank 0 writes weights.safetensors and metrics.json there."""
     config = job.config
-    tensors = safetensors.torch.load_file(folder / "sequences.safetensors")
-    held_out = tensors.pop("held_out")
-    windows = job.windows(PackedSequences(**tensors).to(device))
+    held_out = load_held_out(folder / "packed")
+    windows = job.windows(PackedSequences.load(folder / "packed").to(device))
     fit, validation = torch.nonzero(~held_out)[:, 0], torch.nonzero(held_out)[:, 0]
     if not len(fit):
         raise DataError("no customer is left to fit on after the validation split; expected at least two customers")
