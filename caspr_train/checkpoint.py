@@ -70,6 +70,8 @@ def save(
     except OSError as error:
         reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
         kept = found(folder)
+        if all(here.step != progressed.step for here in kept):
+            (folder / f"{name}.safetensors").unlink(missing_ok=True)
         raise DataError(
             f"no checkpoint could be written to {folder} at step {progressed.step}: {reason}. "
             + (f"The one of step {kept[0].step} is intact" if kept else "There is none from before")

@@ -103,6 +103,8 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
                 progress.step(epoch, number + 1, mean, progressed.sequences / progressed.seconds)
                 if told or time.monotonic() - saved_at >= 60 * job.checkpoint_minutes:
                     save()
+                    if log:
+                        log.write("checkpoint", progressed.step, train_loss=mean)
                 if told:
                     add_over_processes(torch.zeros(1, device=device))  # nobody leaves before the checkpoint is there
                     raise Stopped(

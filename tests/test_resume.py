@@ -170,8 +170,8 @@ def test_a_checkpoint_of_another_training_is_refused_by_the_keys_that_differ(tmp
 def test_a_full_disk_is_one_line_and_the_last_good_checkpoint_is_intact(tmp_path):
     mounted = tmp_path / "small"
     mounted.mkdir()
-    # With TMPFS a real file system that is really full; root alone may mount one.
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(mounted)], capture_output=True).returncode:
+    # A real file system that is really full; root alone may mount one.
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(mounted)], capture_output=True).returncode:
         pytest.skip("needs root, to mount a small file system")
     try:
         job = prepared(tmp_path / "run", preset("paper", **SMALL, epochs=3, batch_size=64), customers=200)
@@ -203,7 +203,9 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(tmp_path):
 
 def test_it_ends_where_held_out_customers_gain_nothing_more_with_the_best_weights(tmp_path):
     # Independent noise, many weights, few customers: the fit soon learns them by heart.
-    config = preset("paper", **{**SMALL, "hidden": 32}, epochs=200, batch_size=32, dropout=0.0, learning_rate=1e-2, patience=3)
+    config = preset(
+        "paper", **{**SMALL, "hidden": 32}, epochs=200, batch_size=32, dropout=0.0, learning_rate=1e-2, patience=3
+    )
     job = prepared(tmp_path / "run", replace(config, validation_share=0.4), minutes=60.0, customers=60)
     metrics = fitted(tmp_path / "run", job)
     seen = [entry["validation_loss"] for entry in metrics["history"] if entry["validation_loss"] is not None]
@@ -213,7 +215,8 @@ def test_it_ends_where_held_out_customers_gain_nothing_more_with_the_best_weight
 
 
 def test_the_log_tells_the_story_and_what_was_learnt_of_each_attribute(tmp_path):
-    job = prepared(tmp_path / "run", preset("default", **SMALL, epochs=2), customers=200, minutes=60.0)
+    config = preset("default", **SMALL, epochs=2, validation_share=0.4)
+    job = prepared(tmp_path / "run", config, customers=1500, minutes=60.0)
     metrics = fitted(tmp_path / "run", job)
     lines = [json.loads(line) for line in (tmp_path / "run" / "training.jsonl").read_text().splitlines()]
     assert [line["event"] for line in lines] == ["begin", "epoch", "epoch", "end"]
