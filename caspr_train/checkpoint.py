@@ -126,7 +126,9 @@ def expect_same(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]
     """DataError, naming the keys that differ, unless both are the same training."""
     names = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
     if names:
-        differ = "; ".join(f"{key} is {_short(theirs.get(key))} there and {_short(ours.get(key))} here" for key in names)
+        differ = "; ".join(
+            f"{key} is {_short(theirs.get(key))} there and {_short(ours.get(key))} here" for key in names
+        )
         raise DataError(
             f"{folder} belongs to another training: {differ}. Train into a folder of its own (leave --resume out), or "
             "give the data and options that it began with"

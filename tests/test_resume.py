@@ -179,7 +179,9 @@ def test_a_full_disk_is_one_line_and_the_last_good_checkpoint_is_intact(tmp_path
         fitted(tmp_path / "run", replace(job, config=replace(job.config, epochs=1)))
         before = checkpoint.found(mounted)
         (mounted / "filler").write_bytes(b"0" * (os.statvfs(mounted).f_bavail * os.statvfs(mounted).f_bsize - 4096))
-        with pytest.raises(DataError, match=r"no checkpoint could be written to .* the disk is full.*step \d+ is intact"):
+        with pytest.raises(
+            DataError, match=r"no checkpoint could be written to .* the disk is full.*step \d+ is intact"
+        ):
             fitted(tmp_path / "run", job)
         assert [found.step for found in checkpoint.found(mounted)] == [found.step for found in before]
         assert checkpoint.newest(mounted, job.identity) is not None
@@ -191,7 +193,9 @@ def test_a_full_disk_is_one_line_and_the_last_good_checkpoint_is_intact(tmp_path
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(tmp_path):
-    job = prepared(tmp_path / "run", preset("paper", **SMALL, epochs=3, batch_size=64, learning_rate=1e30), customers=200)
+    job = prepared(
+        tmp_path / "run", preset("paper", **SMALL, epochs=3, batch_size=64, learning_rate=1e30), customers=200
+    )
     with pytest.raises(DataError, match=r"the loss became nan at step \d+.*--learning-rate, now 1e\+30"):
         fitted(tmp_path / "run", job)
     (kept,) = (tmp_path / "run").glob("not-finite-step-*-process-0.safetensors")
