@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -44,23 +46,99 @@ def test_a_bundle_is_safetensors_and_json_and_nothing_else(bundle, tmp_path):
     assert json.loads((tmp_path / "bundle" / "bundle.json").read_text())["schema"][1]["role"] == "item"
 
 
-def test_what_is_no_bundle_or_was_changed_is_refused(bundle, tmp_path):
+def test_what_is_no_bundle_or_lost_a_file_is_refused(bundle, tmp_path):
     with pytest.raises(DataError, match="is no bundle"):
         Bundle.load(tmp_path)
+    for name in ("weights.safetensors", "bundle.json"):
+        bundle.save(tmp_path / "bundle")
+        (tmp_path / "bundle" / name).unlink()
+        with pytest.raises(DataError, match="is no bundle: expected a folder with"):
+            Bundle.load(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("change", [lambda b: b[:-1], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b""])
+def test_weights_that_were_changed_or_cut_short_are_refused(bundle, tmp_path, change):
     bundle.save(tmp_path / "bundle")
     weights = tmp_path / "bundle" / "weights.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1])
+    weights.write_bytes(change(weights.read_bytes()))
     with pytest.raises(DataError, match="does not match the checksum"):
         Bundle.load(tmp_path / "bundle")
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"format": 1}', '{"format": 99}', "\udcff"])
-def test_a_damaged_description_is_one_line(bundle, tmp_path, text):
+def swap_two_values(saved):
+    values = saved["encoding"]["vocabularies"]["sequence.product"]
+    values[0], values[1] = values[1], values[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        swap_two_values,
+        lambda saved: saved["encoding"]["scalers"]["sequence.amount"].update(mean=0.0),
+        lambda saved: saved["lineage"].update(git_commit="another"),
+        lambda saved: saved["config"].update(heads=4),
+        lambda saved: saved["schema"].pop(),
+        lambda saved: saved.update(weights_sha256="0" * 64),
+        lambda saved: saved.pop("metrics"),
+        lambda saved: saved.update(added=1),
+    ],
+)
+def test_a_description_that_was_edited_is_refused(bundle, tmp_path, change):
+    """All of these but the last two would load, and most would embed: to other vectors."""
+    bundle.save(tmp_path / "bundle")
+    file = tmp_path / "bundle" / "bundle.json"
+    saved = json.loads(file.read_text())
+    file.write_text(json.dumps(saved))  # another layout is no change
+    Bundle.load(tmp_path / "bundle")
+    change(saved)
+    file.write_text(json.dumps(saved))
+    with pytest.raises(DataError, match=r"bundle.json does not match its own checksum: it was changed"):
+        Bundle.load(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("", "damaged"),
+        ("[]", "damaged"),
+        ('{"format": 2}', "KeyError: 'sha256'"),
+        ("\udcff", "damaged"),
+        ('{"format": 99}', "format 99, this version reads 2; it was written by a newer version"),
+        ('{"format": 1}', "format 1, this version reads 2; delete it and train again"),
+    ],
+)
+def test_a_damaged_description_is_one_line(bundle, tmp_path, text, said):
     bundle.save(tmp_path / "bundle")
     (tmp_path / "bundle" / "bundle.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(DataError, match="train again") as raised:
+    with pytest.raises(DataError, match=said) as raised:
         Bundle.load(tmp_path / "bundle")
     assert "\n" not in str(raised.value)
+
+
+def test_a_description_cut_short_is_refused(bundle, tmp_path):
+    bundle.save(tmp_path / "bundle")
+    file = tmp_path / "bundle" / "bundle.json"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(DataError, match="damaged"):
+        Bundle.load(tmp_path / "bundle")
+
+
+def test_a_save_that_fails_leaves_the_old_bundle_whole(bundle, tmp_path):
+    bundle.save(tmp_path / "bundle")
+    broken = Bundle(**{**vars(bundle), "metrics": {"not": object()}})
+    with pytest.raises(TypeError):
+        broken.save(tmp_path / "bundle")
+    assert [f.name for f in tmp_path.iterdir()] == ["bundle"]
+    assert Bundle.load(tmp_path / "bundle").metrics == bundle.metrics
+
+
+def test_whoever_asks_for_no_bundle_waits_for_no_torch():
+    script = (
+        "import sys, caspr_train; assert 'torch' not in sys.modules and 'pandas' not in sys.modules;"
+        "from caspr_train import Bundle; assert 'torch' in sys.modules;"
+        "assert Bundle is __import__('caspr_train.bundle').bundle.Bundle"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_a_value_never_seen_adds_nothing(bundle):
