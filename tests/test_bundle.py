@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from caspr_train.bundle import Bundle, shape_of
+from caspr_train.cli import main
 from caspr_train.config import preset
 from caspr_train.embedding import embed
 from caspr_train.encoding import Encoding
@@ -154,3 +155,50 @@ def test_values_never_seen_numbers_gone_and_profiles_missing_are_embedded(bundle
     profiles = profiles.set_column(2, "country", [np.array(nothing, dtype=object)])
     sequences, _ = pack(activities, profiles, bundle.encoding)
     assert np.isfinite(embed(bundle, sequences)).all()
+
+
+def test_without_the_extra_the_export_says_what_to_install(bundle, tmp_path, monkeypatch, capsys):
+    bundle.save(tmp_path / "bundle")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    assert main(["export", "--onnx", "--bundle", str(tmp_path / "bundle")]) == 2
+    said = capsys.readouterr().err
+    assert "not installed: onnx, onnxscript. Run `pip install 'caspr-train[export]'`" in said and said.count("\n") == 1
+    assert [f.name for f in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_info_says_where_a_bundle_comes_from_what_it_reads_and_what_it_learnt(bundle, tmp_path, capsys):
+    bundle.config = preset("default", epochs=3, sequence_length=12)
+    bundle.weights = Caspr(bundle.config, shape_of(bundle.encoding)).state_dict()
+    bundle.lineage = {"dbt_invocation_id": "7c0a", "git_commit": None, "data_watermark_at": "2024-12-31T23:59:00"}
+    attributes = {"product": {"cross_entropy": 1.23456, "entropy": 2.5}}
+    history = [{"epoch": 1, "train_loss": 9.0}, {"epoch": 2, "train_loss": 8.0}]
+    bundle.metrics = {
+        "customers": 12345,
+        "validation": {"attributes": attributes, "masked": [1.0, 2.0]},
+        "history": history,
+    }
+    bundle.save(tmp_path / "bundle")
+    assert main(["info", str(tmp_path / "bundle")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for wanted in (
+        f"bundle {tmp_path / 'bundle'} model_version 0123456789ab",
+        f"weights {sum(w.numel() for w in bundle.weights.values()):,} (0.",
+        "dbt_invocation_id 7c0a git_commit none data_watermark_at 2024-12-31T23:59:00",
+        "config: preset default sequence_length 12 epochs 3 (preset: none) reads of a sequence",
+        "product categorical, role item, 20 values seen 2 times or more, the most frequent 'p",
+        "amount numerical, role monetary, signed_log, mean ",
+        "country categorical, 3 values seen 2 times or more",
+        "seconds_since_previous numerical, in days, signed_log, mean ",
+        "customers 12,345 validation.attributes.product.cross_entropy 1.235 validation.attributes.product.entropy 2.5",
+        "validation.masked 1 2 history[1].epoch 2 history[1].train_loss 8",
+    ):
+        assert wanted in said
+    assert "hidden" not in said  # as in the preset
+
+
+def test_info_of_what_is_no_bundle_and_of_no_run(tmp_path, capsys):
+    assert main(["info", str(tmp_path)]) == 1
+    assert "is no bundle" in capsys.readouterr().err
+    assert main(["info", "--runs", str(tmp_path)]) == 1
+    assert f"no embeddings in {tmp_path}" in capsys.readouterr().err
