@@ -69,7 +69,8 @@ class Bundle:
 
         The gap to the activity before (seconds_since_previous) and attributes that are relative to others
         (`amount_relative`) are taken from the frame if it has these columns, as activity_log does, and else derived:
-        then the frame must hold all of a customer's activities, not only the latest.
+        then the frame must hold all of a customer's activities, not only the latest. With the setting known_at, leave
+        these columns out, and the rows that were loaded at or after the cutoff.
 
         `profiles` holds customer_id and the attributes of the schema's profile, one row a customer; who has none, and
         everybody if it is left out, is embedded with a missing profile. Values that training has not seen are embedded

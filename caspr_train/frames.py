@@ -154,7 +154,7 @@ def _rounded(x: np.ndarray) -> np.ndarray:
 
 def _codes(table: pa.Table) -> np.ndarray:
     """The customers as numbers [rows], growing, of a table that is ordered by customer."""
-    return table["customer_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    return table["customer_id"].dictionary_encode().combine_chunks().indices.to_numpy()
 
 
 def _columns(frame: Frame, where: str) -> dict[str, Any]:

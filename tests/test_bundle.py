@@ -85,7 +85,7 @@ def swap_two_values(saved):
     ],
 )
 def test_a_description_that_was_edited_is_refused(bundle, tmp_path, change):
-    """All of these but the last two would load, and most would embed: to other vectors."""
+    """Most of these would load without it, and embed: to other vectors."""
     bundle.save(tmp_path / "bundle")
     file = tmp_path / "bundle" / "bundle.json"
     saved = json.loads(file.read_text())

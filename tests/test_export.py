@@ -20,6 +20,7 @@ from caspr_train.encoding import Encoding
 from caspr_train.frames import activities_of, latest, profiles_of
 from caspr_train.model import Caspr
 from caspr_train.schema import Attribute, Schema
+from tests.frames import restless
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason=f"{package} is not installed: pip install 'caspr-train[export]' onnxruntime")
@@ -75,7 +76,7 @@ def bundle_of(name: str, schema: Schema, **changes) -> Bundle:
     rows = latest(activities_of(activities, schema), CUTOFF, 60)
     encoding = Encoding(schema, config.number_transform, config.minimum_count)
     encoding.fit(rows, profiles_of(profiles, rows["customer_id"].unique(), CUTOFF, schema))
-    return Bundle("0123456789ab", config, encoding, Caspr(config, shape_of(encoding)).state_dict(), {}, {})
+    return Bundle("0123456789ab", config, encoding, restless(Caspr(config, shape_of(encoding))), {}, {})
 
 
 def hard(seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:

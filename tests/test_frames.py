@@ -16,7 +16,7 @@ from caspr_train.errors import DataError, UsageError
 from caspr_train.frames import activities_of, latest
 from caspr_train.model import Caspr
 from caspr_train.schema import Attribute, Schema
-from tests.frames import SCHEMA, marts
+from tests.frames import SCHEMA, marts, restless
 from tests.test_road import TRAIN, make_shop
 
 RELATIVE = Schema(
@@ -33,7 +33,8 @@ def shop(tmp_path_factory):
     amount = "{name: amount, kind: numerical, role: monetary}"
     assert amount in text
     settings.write_text(text.replace(amount, amount.replace("}", ", relative: true}")))
-    project.dbt("build", "--quiet", "--exclude-resource-type", "test", "unit_test", "--exclude", "python_models")
+    marts = ("+activity_sequences", "+customer_profiles", "activity_attributes", "customer_embeddings")
+    project.dbt("build", "--quiet", "--exclude-resource-type", "test", "unit_test", "--select", *marts)
     project.caspr(*TRAIN, "--epochs", "1")
     return project
 
@@ -103,7 +104,7 @@ def test_rows_of_activity_sequences_are_a_frame_too(shop, trained):
 def bundle_of(schema, activities, profiles):
     config = preset("default", sequence_length=5)
     encoding = Encoding(schema, config.number_transform, config.minimum_count).fit(activities, profiles)
-    return Bundle("0123456789ab", config, encoding, Caspr(config, shape_of(encoding)).state_dict(), {}, {})
+    return Bundle("0123456789ab", config, encoding, restless(Caspr(config, shape_of(encoding))), {}, {})
 
 
 @pytest.fixture(scope="module")
