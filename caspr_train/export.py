@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from caspr_train.bundle import Bundle
-from caspr_train.encoding import SECONDS_SINCE_PREVIOUS, Scaler
+from caspr_train.encoding import LARGEST, SECONDS_SINCE_PREVIOUS, Scaler
 from caspr_train.errors import UsageError
 from caspr_train.files import whole_folder
 from caspr_train.frames import MOST, TIES, relative_to
@@ -38,8 +38,9 @@ CATEGORICAL = (
     "code `unknown`. Booleans are the texts true and false, whole numbers their decimal digits."
 )
 NUMERICAL = (
-    "x = value / divide_by; if transform is signed_log, x = sign(x) * log(1 + |x|); the input is (x - mean) / scale, "
-    "clipped to `clip`. Null, NaN and infinite values are NaN: the model knows NaN as missing."
+    "x = value / divide_by; if transform is signed_log, x = sign(x) * log(1 + |x|), else x is clipped to ±`largest`. "
+    "The input is (x - mean) / scale, clipped to `clip`, rounded to single and then to half precision (IEEE 754), as "
+    "in training. Null, NaN and infinite values are NaN: the model knows NaN as missing."
 )
 SINCE_PREVIOUS = (
     "Seconds since the customer's activity before this one in `order`, which may lie before the window; null for the "
@@ -123,6 +124,7 @@ def preprocessing(bundle: Bundle) -> dict[str, Any]:
         "model_version": bundle.model_version,
         "window": {"length": t, "order": ["occurred_at", *TIES], "rule": WINDOW},
         "codes": {"padding": PAD, "unknown": UNK, "missing": MISSING},
+        "largest": LARGEST,
         "clip": [-10, 10],
         "rules": {"categorical": CATEGORICAL, "numerical": NUMERICAL, "profile": PROFILE},
         "inputs": {

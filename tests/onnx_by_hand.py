@@ -13,13 +13,20 @@ import numpy as np
 import onnxruntime
 
 
-def number(value, column, clip):
+def clipped(x, lowest, highest):
+    return min(max(x, lowest), highest)
+
+
+def number(value, column, described):
     if value is None or not math.isfinite(value):
         return math.nan
     x = value / column["divide_by"]
     if column["transform"] == "signed_log":
         x = math.copysign(math.log1p(abs(x)), x)
-    return min(max((x - column["mean"]) / column["scale"], clip[0]), clip[1])
+    else:
+        x = clipped(x, -described["largest"], described["largest"])
+    x = clipped((x - column["mean"]) / column["scale"], *described["clip"])
+    return float(np.float16(np.float32(x)))
 
 
 def category(value, column, codes):
@@ -46,7 +53,7 @@ def derive(rows, inputs):
 
 def embed(folder, activities, profiles, cutoff_at):
     described = json.loads((Path(folder) / "preprocessing.json").read_text(encoding="utf-8"))
-    inputs, codes, clip = described["inputs"], described["codes"], described["clip"]
+    inputs, codes = described["inputs"], described["codes"]
     t, cutoff = described["window"]["length"], datetime.fromisoformat(cutoff_at)
     customers = {}
     for row in activities:
@@ -68,7 +75,7 @@ def embed(folder, activities, profiles, cutoff_at):
             for j, column in enumerate(inputs["categories"]["columns"]):
                 fed["categories"][i, place, j] = category(row[column["column"]], column, codes)
             for j, column in enumerate(inputs["numbers"]["columns"]):
-                fed["numbers"][i, place, j] = number(row[column["column"]], column, clip)
+                fed["numbers"][i, place, j] = number(row[column["column"]], column, described)
             days = math.log1p(min(math.ceil((cutoff - row["at"]).total_seconds()), 2147483647) / 86400)
             time = inputs["days_before"]
             fed["days_before"][i, place] = (days - time["mean"]) / time["scale"]
@@ -76,7 +83,7 @@ def embed(folder, activities, profiles, cutoff_at):
         for j, column in enumerate(inputs["profile_categories"]["columns"]):
             fed["profile_categories"][i, j] = category(profile.get(column["column"]), column, codes)
         for j, column in enumerate(inputs["profile_numbers"]["columns"]):
-            fed["profile_numbers"][i, j] = number(profile.get(column["column"]), column, clip)
+            fed["profile_numbers"][i, j] = number(profile.get(column["column"]), column, described)
 
     session = onnxruntime.InferenceSession(Path(folder) / described["model"])
     assert session.get_modelmeta().custom_metadata_map["caspr_model_version"] == described["model_version"]
