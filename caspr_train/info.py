@@ -13,12 +13,18 @@ from caspr_train.encoding import SECONDS_BEFORE_CUTOFF, SECONDS_SINCE_PREVIOUS, 
 from caspr_train.schema import Attribute
 from caspr_train.sequences import RESERVED
 
+# Lists in metrics["validation"] with an entry for each attribute, the categorical ones first (see trainer.validate).
+BY_ATTRIBUTE = ("masked", "baseline", "next")
+LEARNT = "learnt of held-out customers: cross-entropy or squared error, and as baseline the entropy or variance"
+
 
 def info_text(bundle: Bundle, folder: Path) -> str:
     """Some lines on where the bundle comes from, how it was configured, what it reads and how well it learnt."""
-    weights = bundle.weights.values()
+    weights, metrics = bundle.weights.values(), dict(bundle.metrics)
+    if learnt := list(_learnt(bundle)):
+        metrics["validation"] = {k: v for k, v in metrics["validation"].items() if k not in BY_ATTRIBUTE}
     size = sum(weight.numel() * weight.element_size() for weight in weights)
-    parts = {
+    parts: dict[str, list[tuple[str, Any]]] = {
         f"bundle {folder}": [
             ("model_version", bundle.model_version),
             ("weights", f"{sum(weight.numel() for weight in weights):,} ({size / 1e6:,.1f} MB)"),
@@ -28,8 +34,10 @@ def info_text(bundle: Bundle, folder: Path) -> str:
         f"config: preset {bundle.config.preset}": list(_changes(bundle)),
         "reads of a sequence": list(_columns(bundle, "sequence")),
         "reads of a profile": list(_columns(bundle, "profile")),
-        "metrics": list(_flat(bundle.metrics)),
+        "metrics": list(_flat(metrics)),
     }
+    if learnt:
+        parts[LEARNT] = learnt
     return "\n\n".join("\n".join([title, *_table(rows)]) for title, rows in parts.items())
 
 
@@ -68,6 +76,16 @@ def _encoded(encoding: Encoding, attribute: Attribute) -> str:
 
 def _scaler(scaler: Scaler) -> str:
     return f"{scaler.transform_name}, mean {scaler.mean_:.6g}, scale {scaler.scale_:.6g}"
+
+
+def _learnt(bundle: Bundle) -> Iterator[tuple[str, str]]:
+    """The lists of BY_ATTRIBUTE with the names of the attributes; nothing where they are not of that length."""
+    names = [a.name for a in bundle.schema.select("sequence", "categorical")] + bundle.encoding.sequence_numbers
+    validation = bundle.metrics.get("validation") or {}
+    lists = {key: validation[key] for key in BY_ATTRIBUTE if validation.get(key) is not None}
+    if lists and all(len(values) == len(names) for values in lists.values()):
+        for place, name in enumerate(names):
+            yield name, "  ".join(f"{key} {_value(values[place]):<7}" for key, values in lists.items()).rstrip()
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

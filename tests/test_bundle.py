@@ -191,10 +191,22 @@ def test_info_says_where_a_bundle_comes_from_what_it_reads_and_what_it_learnt(bu
         "country categorical, 3 values seen 2 times or more",
         "seconds_since_previous numerical, in days, signed_log, mean ",
         "customers 12,345 validation.attributes.product.cross_entropy 1.235 validation.attributes.product.entropy 2.5",
-        "validation.masked 1 2 history[1].epoch 2 history[1].train_loss 8",
+        "validation.masked 1 2 history[1].epoch 2 history[1].train_loss 8",  # of another length than the attributes
     ):
         assert wanted in said
+    assert "learnt" not in said
     assert "hidden" not in said  # as in the preset
+
+
+def test_info_puts_what_was_learnt_of_each_attribute_beside_what_frequencies_alone_give(bundle, tmp_path, capsys):
+    validation = {"loss": 1.5, "masked": [0.1, 0.2, 0.3, 0.4], "baseline": [1.0, 2.0, 3.0, 4.0], "next": None}
+    bundle.metrics = {"validation": validation, "history": []}
+    bundle.save(tmp_path / "bundle")
+    assert main(["info", str(tmp_path / "bundle")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "metrics validation.loss 1.5 history none learnt of held-out customers" in said
+    product, since, amount = "product masked 0.2 baseline 2", "seconds_since_previous masked 0.3 baseline 3", "amount"
+    assert f"activity_type masked 0.1 baseline 1 {product} {since} {amount} masked 0.4 baseline 4" in said
 
 
 def test_info_of_what_is_no_bundle_and_of_no_run(tmp_path, capsys):

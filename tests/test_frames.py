@@ -1,6 +1,7 @@
 """Bundle.embed: what a data scientist holds in a frame gives the vectors that the marts give."""
 
 import datetime as dt
+import re
 
 import duckdb
 import numpy as np
@@ -17,6 +18,7 @@ from caspr_train.frames import activities_of, latest
 from caspr_train.model import Caspr
 from caspr_train.schema import Attribute, Schema
 from tests.frames import SCHEMA, marts, restless
+from tests.projects import ROOT
 from tests.test_road import TRAIN, make_shop
 
 RELATIVE = Schema(
@@ -96,6 +98,33 @@ def test_rows_of_activity_sequences_are_a_frame_too(shop, trained):
     several = shop.frame("select * from activity_sequences")
     with pytest.raises(DataError, match=r"rows of 3 cutoffs \(column cutoff_at\)"):
         trained.embed(several, cutoff)
+
+
+def test_the_lines_of_the_guide_run_as_they_are_printed(shop, trained, monkeypatch):
+    (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "BUNDLE.md").read_text(), flags=re.DOTALL)
+    monkeypatch.chdir(shop.folder)
+    names = {}
+    exec(lines.replace("0123456789ab", trained.model_version), names)
+    expected = trained.embed(shop.frame("select * from activity_log"), "2025-01-01")
+    pd.testing.assert_frame_equal(names["vectors"], expected)
+
+
+def test_info_of_the_latest_run_says_what_it_was_made_of(shop, trained):
+    said = " ".join(shop.caspr("info").split())
+    ((train,),) = shop.rows("select cutoff_at from cutoffs where role = 'train'")
+    ((watermark,),) = shop.rows("select max(occurred_at) from activity_sequences")
+    for wanted in (
+        f"model_version {trained.model_version}",
+        f"train_cutoff_at {train.isoformat()}",
+        f"data_watermark_at {watermark.isoformat()}",
+        f"dbt_invocation_id {trained.lineage['dbt_invocation_id']}",
+        "batch_size 64 (preset: ",
+        "epochs 1 (preset: none)",
+        "amount_relative numerical, signed_log, mean ",
+        "metrics epochs 1",
+    ):
+        assert wanted in said
+    shop.caspr_fails(1, r"models is no bundle", "info", "models")
 
 
 # -- What needs no dbt: an untrained model on frames made here.
