@@ -48,12 +48,19 @@ def train(options: argparse.Namespace) -> None:
     from caspr_train.distributed import Processes
 
     # Usage first: whoever asks for four GPUs should not wait for a database to hear that there are none.
-    config = preset(options.preset, epochs=options.epochs, batch_size=options.batch_size, seed=options.seed)
+    config = preset(
+        options.preset,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        gpu_precision=options.gpu_precision,
+        seed=options.seed,
+    )
     processes = Processes.choose(options.gpus, options.processes)
 
     from caspr_train.bundle import Bundle
     from caspr_train.files import scratch
-    from caspr_train.runs import Marts, model_version, train_bundle
+    from caspr_train.runs import Marts, expect_interrupted, identity, job_of, model_version, train_bundle
 
     project, warehouse = _project(options)
     config = replace(config, sequence_length=project.published("activity_sequences", "sequence_length"))
@@ -61,7 +68,11 @@ def train(options: argparse.Namespace) -> None:
     with scratch(_runs(options)) as folder:
         marts = Marts.read(warehouse, config, folder)
         print(f"read {marts.describe()}", flush=True)
-        run = _runs(options) / model_version(marts, config)
+        ours = identity(marts, config)
+        run = _runs(options) / model_version(ours)
+        if options.resume not in ("auto", "never"):
+            run = Path(options.resume)
+            expect_interrupted(run, ours)
         if (run / "bundle").is_dir():
             bundle = Bundle.load(run / "bundle")
             print(f"this model is trained already (same data, config and code): {run}/bundle; delete it to train again")
@@ -72,7 +83,8 @@ def train(options: argparse.Namespace) -> None:
                 f"{config.epochs_for(fitted)} epochs",
                 flush=True,
             )
-            bundle = train_bundle(marts, config, processes, project, run)
+            job = job_of(marts, config, ours, options.resume != "never", options.checkpoint_minutes)
+            bundle = train_bundle(marts, job, processes, project, run)
             metrics = bundle.metrics
             print(
                 f"trained {metrics['parameters']:,} weights in {metrics['seconds']:.0f} s, "
@@ -259,7 +271,23 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument(
         "--batch-size", type=int, help="sequences a step, all processes together (default: the preset's)"
     )
+    added.add_argument("--learning-rate", type=float, help="(default: the preset's)")
+    added.add_argument("--gpu-precision", help="bf16 (default) or fp32")
     added.add_argument("--seed", type=int, help="of weights, order and masks (default: 7)")
+    added.add_argument(
+        "--resume",
+        default="auto",
+        metavar="auto|never|RUN",
+        help="go on from the checkpoint of the same data, config and code if there is one (default), begin anew, or go "
+        "on with the interrupted run of this folder",
+    )
+    added.add_argument(
+        "--checkpoint-minutes",
+        type=float,
+        default=10.0,
+        metavar="MINUTES",
+        help="write a checkpoint so often, beside the one at the end of every epoch (default: 10)",
+    )
     added = command("embed", embed, runs, project)
     added.add_argument("--gpus", type=int, choices=(0, 1), help="0 for the CPU (default: one GPU if there is one)")
     added.add_argument("--bundle", type=Path, help="the bundle's folder (default: that of the latest run)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from caspr_train.log import TrainingLog
 from caspr_train.model import Caspr
 from caspr_train.objective import LOOKS_AHEAD, Denominators, count_targets, draw_mask, weighted
 from caspr_train.progress import Progress
-from caspr_train.sequences import PackedSequences, Windows, load_held_out
+from caspr_train.sequences import PackedSequences, Windows, batches, load_held_out
 from caspr_train.stopping import Stop, Stopped, remembered
 
 __all__ = ["Job", "Learner", "learning_rate", "train", "validate"]
@@ -42,7 +43,7 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
 
     config = job.config
     held_out = load_held_out(folder / "packed")
-    windows = job.windows(PackedSequences.load(folder / "packed").to(device))
+    windows = job.windows(PackedSequences.load(folder / "packed").placed(device))
     fit, validation = torch.nonzero(~held_out)[:, 0], torch.nonzero(held_out)[:, 0]
     if not len(fit):
         raise DataError("no customer is left to fit on after the validation split; expected at least two customers")
@@ -51,7 +52,7 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
     learner = Learner(job, windows, device, rank, count)
     model = learner.model
     if config.future_window_weight:
-        sample = fit[:: max(1, len(fit) // 20_000)].to(device)
+        sample = fit[:: max(1, len(fit) // 20_000)].to(windows.sequences.device)
         future = windows.cut(sample, windows.random_instants(draws(config, 0, VALIDATION))[sample]).future
         assert future is not None, LOOKS_AHEAD
         model.set_future_scale(future)
@@ -78,11 +79,13 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
             model.train()
             order = fit[torch.randperm(len(fit), generator=draws(config, epoch, ORDER))]
             instants = windows.random_instants(draws(config, epoch, INSTANTS)) if config.windows == "random" else None
+            # All but what was done before the training was interrupted.
+            first = progressed.step - epoch * steps_per_epoch
+            parts = order.split(config.batch_size)[first:]
+            stream = batches(windows, chain.from_iterable(learner.cuts(part, instants) for part in parts), device)
             begun, recent = time.perf_counter(), []
-            for number, which in enumerate(order.split(config.batch_size)):
-                if epoch * steps_per_epoch + number < progressed.step:
-                    continue  # done before the training was interrupted
-                recent.append(learner.step(progressed.step, steps, which, instants))
+            for number, which in enumerate(parts, first):
+                recent.append(learner.step(progressed.step, steps, which, instants, stream))
                 progressed.step += 1
                 progressed.sequences += len(which)
                 if len(recent) < looks and number + 1 < steps_per_epoch:
@@ -92,8 +95,8 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
                 for back, loss in enumerate(reversed(losses)):
                     if not math.isfinite(loss):
                         at = progressed.step - 1 - back
-                        part = order.split(config.batch_size)[at - epoch * steps_per_epoch]
-                        _not_finite(folder, learner, at, part, instants, loss, recent[-1 - back])
+                        part, share = parts[number - first - back], recent[-1 - back]
+                        _not_finite(folder, learner, at, part, instants, loss, share)
                 progressed.loss_sum += sum(losses)
                 recent = []
                 mean = progressed.loss_sum / (number + 1)
@@ -122,9 +125,8 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
             rate = progressed.sequences / progressed.seconds
             progress.epoch(epoch, entry["train_loss"], entry["validation_loss"], rate)
             if log:
-                log.write("epoch", progressed.step, **entry, sequences_per_second=rate, learning_rate=learning_rate(
-                    progressed.step - 1, steps, config
-                ))
+                last_rate = learning_rate(progressed.step - 1, steps, config)
+                log.write("epoch", progressed.step, **entry, sequences_per_second=rate, learning_rate=last_rate)
             if progressed.worse >= config.patience:
                 break
             save()
@@ -172,15 +174,15 @@ def validate(model: Caspr, windows: Windows, which: Tensor, job: Job) -> dict[st
         return None
     was_training = model.training
     model.eval()
-    device = windows.sequences.offsets.device
+    device = next(model.parameters()).device
     instants = windows.random_instants(draws(config, 0, VALIDATION)) if config.windows == "random" else None
     masks = draws(config, 1, VALIDATION)
     sums = counts = torch.zeros(())
     frequencies = [torch.zeros(n, dtype=torch.float64) for n in job.shape.sequence_cardinalities]
     moments = torch.zeros(3, job.shape.sequence_numbers, dtype=torch.float64)  # count, sum, sum of squares
-    for piece in which.to(device).split(PIECE[device.type]):
-        batch = windows.cut(piece, None if instants is None else instants[piece])
-        noise = torch.rand(len(piece), config.sequence_length, generator=masks).to(piece.device)
+    pieces = which.to(windows.sequences.device).split(PIECE[device.type])
+    for batch in batches(windows, ((p, None if instants is None else instants[p]) for p in pieces), device):
+        noise = torch.rand(batch.valid.shape, generator=masks).to(device)
         hide = draw_mask(batch.valid, config.mask_share, noise)
         here = count_targets(batch, hide)
         _, parts = model(batch, hide, here)
