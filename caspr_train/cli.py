@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: each command imports what it
     from caspr_train.runs import Marts
     from caspr_train.warehouse import Warehouse
 
-COMMANDS = ("train", "embed", "load", "score", "report", "simulate")
+COMMANDS = ("train", "embed", "load", "score", "report", "info", "export", "simulate")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -152,6 +152,27 @@ def report(options: argparse.Namespace) -> None:
         print(report_text(reader))
 
 
+def info(options: argparse.Namespace) -> None:
+    """Print what a bundle holds: lineage, config, schema, data watermark, metrics."""
+    from caspr_train.bundle import Bundle
+    from caspr_train.info import info_text
+
+    folder = _bundle(options)
+    print(info_text(Bundle.load(folder), folder))
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write a bundle as model.onnx, with preprocessing.json that says what to feed it."""
+    from caspr_train.bundle import Bundle
+    from caspr_train.export import DESCRIPTION, MODEL, expect_exporter, export_onnx
+
+    expect_exporter()
+    folder = _bundle(options)
+    out = options.out or folder.absolute().parent / "onnx"
+    export_onnx(Bundle.load(folder), out)
+    print(f"wrote {out / MODEL} and {out / DESCRIPTION}")
+
+
 def simulate(options: argparse.Namespace) -> None:
     """Write the simulated demo shop: CSV into seeds/, or with --out Parquet of the same columns."""
     from caspr_train.simulate import write_shop
@@ -167,6 +188,12 @@ def simulate(options: argparse.Namespace) -> None:
 def _say_customers(done: int, customers: int) -> None:
     if customers > done:
         print(f"{done:,} of {customers:,} customers", file=sys.stderr, flush=True)
+
+
+def _bundle(options: argparse.Namespace) -> Path:
+    from caspr_train.runs import latest_run
+
+    return options.bundle or latest_run(_runs(options)) / "bundle"
 
 
 def _runs(options: argparse.Namespace) -> Path:
@@ -223,6 +250,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     runs = argparse.ArgumentParser(add_help=False)
     runs.add_argument("--runs", type=Path, help="folder of the runs (default: runs in the project's folder)")
+    here = argparse.ArgumentParser(add_help=False)
+    here.add_argument("--project-dir", type=Path, default=Path(), help="folder with the runs' folder (default: here)")
 
     def command(
         name: str, function: Callable[[argparse.Namespace], None], *parents: argparse.ArgumentParser
@@ -266,6 +295,12 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("run", type=Path, nargs="?", help="the run's folder (default: the latest)")
     command("score", score, project)
     command("report", report, project)
+    added = command("info", info, runs, here)
+    added.add_argument("bundle", type=Path, nargs="?", help="the bundle's folder (default: that of the latest run)")
+    added = command("export", export, runs, here)
+    added.add_argument("--onnx", action="store_true", required=True, help="the format; there is no other yet")
+    added.add_argument("--bundle", type=Path, metavar="DIR", help="(default: that of the latest run)")
+    added.add_argument("--out", type=Path, metavar="DIR", help="a new folder (default: onnx beside the bundle)")
     added = command("simulate", simulate)
     added.add_argument("--customers", type=int, default=2000, metavar="N", help="(default: 2000)")
     added.add_argument("--out", type=Path, metavar="DIR", help="write Parquet here, any size, in bounded memory")
