@@ -1,7 +1,7 @@
 """Checkpoints of a training: two files each, whole or not there, and always the two newest of them.
 
-`step-00000120.safetensors` holds tensors (weights, the optimiser's moments, the best weights so far), the JSON beside it
-everything else and the checksum of the tensors. The JSON is written last: without it there is no checkpoint.
+`step-00000120.safetensors` holds tensors (weights, the optimiser's moments, the best weights so far), the JSON beside
+it everything else and the checksum of the tensors. The JSON is written last: without it there is no checkpoint.
 """
 
 from __future__ import annotations

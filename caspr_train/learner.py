@@ -1,4 +1,4 @@
-"""One step of training, spread over processes: a pure function of the weights, the optimiser's state and the step's number."""
+"""One step of training, spread over processes: a function of weights, optimiser state and the step's number."""
 
 from __future__ import annotations
 

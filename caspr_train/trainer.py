@@ -36,7 +36,7 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
     """Fit on the packed folder `folder`/packed; rank 0 writes weights.safetensors and metrics.json there.
 
     Checkpoints lie in `folder`/checkpoints; with `job.resume` the training goes on from the newest. Every step is a
-    function of (seed, step) and of what the step before left, so that goes on to the same weights, bit for bit on a CPU.
+    function of (seed, step) and of what the step before left: it goes on to the same weights, bit for bit on a CPU.
     Stopped: a signal came; DataError: the loss is no number any more, or a checkpoint cannot be written.
     """
     import safetensors.torch
@@ -111,7 +111,8 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
                         f"told to stop at step {progressed.step:,} of {steps:,}; the checkpoint is kept: the same "
                         "command goes on from there"
                     )
-            entry = {"epoch": epoch + 1, "train_loss": progressed.loss_sum / steps_per_epoch, "validation_loss": None}
+            train_loss = progressed.loss_sum / steps_per_epoch
+            entry: dict[str, Any] = {"epoch": epoch + 1, "train_loss": train_loss, "validation_loss": None}
             if len(validation) and ((epoch + 1) % epochs_between_validations == 0 or epoch + 1 == epochs):
                 seen = validate(model, windows, validation, job)
                 assert seen is not None
@@ -125,7 +126,7 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
             progressed.history.append(entry)
             progressed.loss_sum = 0.0
             rate = progressed.sequences / progressed.seconds
-            progress.epoch(epoch, entry["train_loss"], entry["validation_loss"], rate)
+            progress.epoch(epoch, train_loss, entry["validation_loss"], rate)
             if log:
                 last_rate = learning_rate(progressed.step - 1, steps, config)
                 log.write("epoch", progressed.step, **entry, sequences_per_second=rate, learning_rate=last_rate)
@@ -196,12 +197,12 @@ def validate(model: Caspr, windows: Windows, which: Tensor, job: Job) -> dict[st
         numbers = numbers.nan_to_num()
         moments += torch.stack([known.sum(0).double(), numbers.sum(0), numbers.square().sum(0)]).cpu()
     model.train(was_training)
-    parts, known = Denominators.from_flat(sums), Denominators.from_flat(counts)
+    totals, targets = Denominators.from_flat(sums), Denominators.from_flat(counts)
     means = Denominators.from_flat(sums / counts.clamp(min=1))
     amount = moments[0].clamp(min=1)
     variances = moments[2] / amount - (moments[1] / amount).square()
     return {
-        "loss": float(weighted(parts, known, config)),
+        "loss": float(weighted(totals, targets, config)),
         "masked": means.masked.tolist(),
         "baseline": [_entropy(frequency) for frequency in frequencies] + variances.clamp(min=0).tolist(),
         "next": means.next.tolist() if model.next_event is not None else None,
@@ -247,7 +248,7 @@ def _not_finite(
         checkpoint.save_batch(path, kept | {"sequences": which})
     add_over_processes(torch.zeros(1, device=learner.device))  # everybody's file is there before anybody leaves
     raise DataError(
-        f"the loss became {loss} at step {step:,}; the batch is kept in {path.parent}/not-finite-step-{step}-*, and the "
-        "checkpoint before it is intact. Amounts beyond reason in the data, or too high a learning rate "
+        f"the loss became {loss} at step {step:,}; the batch is kept in {path.parent}/not-finite-step-{step}-*, and "
+        "the checkpoint before it is intact. Amounts beyond reason in the data, or too high a learning rate "
         f"(--learning-rate, now {learner.config.learning_rate})"
     )
