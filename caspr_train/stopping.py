@@ -32,7 +32,7 @@ class Stop:
 
 @contextmanager
 def remembered() -> Iterator[Stop]:
-    """Inside the block the signals only set `told`. Outside the main thread, where Python allows no handlers, none is set."""
+    """Inside the block the signals only set `told`. Outside the main thread, where Python allows none, none is set."""
     stop = Stop()
     try:
         before = {number: signal.signal(number, stop._remember) for number in SIGNALS}
