@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: each command imports what it
     from caspr_train.runs import Marts
     from caspr_train.warehouse import Warehouse
 
-COMMANDS = ("train", "embed", "load", "score", "report", "info", "export", "simulate")
+COMMANDS = ("train", "embed", "load", "prune", "score", "report", "info", "export", "simulate")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -96,7 +96,10 @@ def train(options: argparse.Namespace) -> None:
 
 
 def embed(options: argparse.Namespace) -> None:
-    """Embed every customer at every cutoff with an existing bundle, and load the embeddings."""
+    """Embed every customer at every cutoff with an existing bundle, and load the embeddings.
+
+    With --changed only those are worked out whose sequence or profile is another than the loaded vector was made of.
+    """
     from caspr_train.bundle import Bundle
     from caspr_train.distributed import Processes
     from caspr_train.files import scratch
@@ -108,7 +111,7 @@ def embed(options: argparse.Namespace) -> None:
     _, warehouse = _project(options)
     print(f"reading {warehouse}", flush=True)
     with scratch(_runs(options)) as packed:
-        marts = Marts.read(warehouse, bundle, packed)
+        marts = Marts.read(warehouse, bundle, packed, with_known=options.changed)
         print(f"read {marts.describe()}", flush=True)
         run = _runs(options) / bundle.model_version
         if not (run / "bundle").is_dir():
@@ -125,6 +128,15 @@ def load(options: argparse.Namespace) -> None:
     expect_complete(run)
     _, warehouse = _project(options)
     _load(run, warehouse)
+
+
+def prune(options: argparse.Namespace) -> None:
+    """Delete from the database the embeddings of old model versions, and of who is no customer any more."""
+    if options.keep < 1:
+        raise UsageError(f"--keep {options.keep}: expected a whole number of 1 or more")
+    project, warehouse = _project(options)
+    rows = warehouse.prune(options.keep)
+    print("deleted " + ", ".join(f"{n:,} rows of {project.source(table)}" for table, n in sorted(rows.items())))
 
 
 def score(options: argparse.Namespace) -> None:
@@ -212,7 +224,12 @@ def _embed(bundle: Bundle, marts: Marts, run: Path, processes: Processes) -> Non
     from caspr_train.runs import write_embeddings
 
     customers, items = write_embeddings(bundle, marts, run, "cuda" if processes.gpus else "cpu")
-    print(f"embedded {customers:,} customers x cutoffs and {items:,} items into {run}", flush=True)
+    known = customers.rows - customers.computed
+    print(
+        f"embedded {customers.computed:,} customers x cutoffs and {items:,} items into {run}"
+        + (f"; {known:,} have not changed and keep their vectors" if known else ""),
+        flush=True,
+    )
 
 
 def _load(run: Path, warehouse: Warehouse) -> None:
@@ -291,8 +308,13 @@ def _parser() -> argparse.ArgumentParser:
     added = command("embed", embed, runs, project)
     added.add_argument("--gpus", type=int, choices=(0, 1), help="0 for the CPU (default: one GPU if there is one)")
     added.add_argument("--bundle", type=Path, help="the bundle's folder (default: that of the latest run)")
+    added.add_argument(
+        "--changed", action="store_true", help="keep the loaded vectors of customers whose sequence did not change"
+    )
     added = command("load", load, runs, project)
     added.add_argument("run", type=Path, nargs="?", help="the run's folder (default: the latest)")
+    added = command("prune", prune, project)
+    added.add_argument("--keep", type=int, default=1, metavar="N", help="versions to keep, the newest (default: 1)")
     command("score", score, project)
     command("report", report, project)
     added = command("info", info, runs, here)

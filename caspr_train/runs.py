@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import chain
 from pathlib import Path
@@ -29,7 +29,13 @@ from caspr_train import checkpoint
 from caspr_train.bundle import Bundle, shape_of
 from caspr_train.config import Config
 from caspr_train.distributed import Processes, launch
-from caspr_train.embedding import embed, write_customer_embeddings, write_item_embeddings
+from caspr_train.embedding import (
+    EmbeddedRows,
+    Known,
+    write_customer_embeddings,
+    write_item_embeddings,
+    write_known,
+)
 from caspr_train.encoding import Encoding
 from caspr_train.errors import DataError
 from caspr_train.files import whole
@@ -81,13 +87,15 @@ class Marts:
     cutoffs: list[PackedCutoff]
     horizon_seconds: int
     watermark: datetime | None
+    known: dict[datetime, Path] = field(default_factory=dict)  # files of loaded vectors by cutoff, see read
 
     @classmethod
-    def read(cls, warehouse: Warehouse, encode_by: Config | Bundle, folder: Path) -> Marts:
+    def read(cls, warehouse: Warehouse, encode_by: Config | Bundle, folder: Path, with_known: bool = False) -> Marts:
         """Pack all cutoffs into `folder`, the train cutoffs together, with what is held out of the fit.
 
         The encoding is fitted on the train cutoffs, or is the bundle's if its schema is the same. Rows are streamed,
-        once for the encoding and once to pack them: memory does not grow with the marts.
+        once for the encoding and once to pack them: memory does not grow with the marts. `with_known` takes along the
+        vectors that the bundle's version has in the database.
         """
         config = encode_by.config if isinstance(encode_by, Bundle) else encode_by
         with warehouse.reading() as reader:
@@ -119,8 +127,13 @@ class Marts:
                     at = ", ".join(map(str, cutoffs))
                     raise DataError(f"{warehouse}, {role} cutoff {at}: {error}") from None
                 packed.append(PackedCutoff(cutoffs[-1], role, target))
+            known = {}
+            if with_known and isinstance(encode_by, Bundle):
+                for place, at in enumerate(row["cutoff_at"] for row in rows):
+                    known[at] = folder / f"known-{place}.arrow"
+                    write_known(known[at], reader.embeddings(encode_by.model_version, at))
             horizon = rows[0]["horizon_ends_at"] - rows[0]["cutoff_at"]  # the same for all cutoffs
-            return cls(encoding, packed, int(horizon.total_seconds()), reader.watermark())
+            return cls(encoding, packed, int(horizon.total_seconds()), reader.watermark(), known)
 
     @property
     def train(self) -> PackedCutoff:
@@ -244,12 +257,16 @@ def expect_interrupted(run: Path, ours: dict[str, Any]) -> None:
     checkpoint.expect_same(run, json.loads(newest[0].description.read_text())["identity"], ours)
 
 
-def write_embeddings(bundle: Bundle, marts: Marts, run: Path, device: torch.device | str) -> tuple[int, int]:
-    """Embed every customer at every cutoff and write the three files that `load` takes; rows of the first two."""
+def write_embeddings(bundle: Bundle, marts: Marts, run: Path, device: torch.device | str) -> tuple[EmbeddedRows, int]:
+    """Embed every customer at every cutoff and write the three files that `load` takes; rows of the first two.
+
+    Vectors that are known and whose input is the same are copied (see Marts.read), and count as embedded now too.
+    """
     run.mkdir(parents=True, exist_ok=True)
     now = _now()
-    parts = ((c.keys, embed(bundle, c.sequences, device)) for c in marts.cutoffs)
-    customers = write_customer_embeddings(run / "customer_embeddings.parquet", parts, bundle.model_version, now)
+    packed = ((cutoff.sequences, cutoff.keys) for cutoff in marts.cutoffs)
+    known = {at: Known.load(path) for at, path in marts.known.items()}
+    customers = write_customer_embeddings(run / "customer_embeddings.parquet", bundle, packed, now, device, known)
     items = write_item_embeddings(run / "item_embeddings.parquet", bundle, now)
     _write_training_run(bundle, run / "training_runs.parquet")
     return customers, items
