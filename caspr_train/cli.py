@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -61,6 +62,8 @@ def _run_together(options: argparse.Namespace, world: World) -> None:
             f"{world.launcher} started {world.count} processes, but only training runs in several; start this command "
             f"without {world.launcher}"
         )
+    # torch warns, with its C++ stack, of names that do not resolve and of connections that close.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from caspr_train.meeting import meeting
 
     with meeting(world) as options.meeting:
@@ -98,9 +101,9 @@ def train(options: argparse.Namespace) -> None:
     else:
         fitted = int((~marts.held_out(config)).sum())
         print(
-            f"training preset {config.preset} on {processes}: {fitted:,} sequences, {config.epochs_for(fitted)} epochs, "
-            f"{processes.share_of(config.batch_size)}, learning rate {config.learning_rate:g} ({config.schedule}), "
-            "which does not depend on the number of processes",
+            f"training preset {config.preset} on {processes}: {fitted:,} sequences, "
+            f"{config.epochs_for(fitted)} epochs, {processes.share_of(config.batch_size)}, learning rate "
+            f"{config.learning_rate:g} ({config.schedule}) for any number of processes",
             flush=True,
         )
         bundle = train_bundle(marts, config, processes, project, run)

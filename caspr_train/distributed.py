@@ -6,13 +6,14 @@ same command: process 0 leads, the others follow until it launches work, and tak
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import secrets
 import signal
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
@@ -76,8 +77,8 @@ class Processes:
         bound = found == 1 and "CUDA_VISIBLE_DEVICES" in os.environ
         if wants_gpus and found < world.local_count and not bound:
             raise UsageError(
-                f"{world.launcher} started {world.local_count} processes on host {world.host}, found {found} GPUs there; "
-                f"start {found or 'them with --gpus 0'}" + (" or use --gpus 0" if found else "")
+                f"{world.launcher} started {world.local_count} processes on host {world.host}, found {found} GPUs "
+                f"there; start {found or 'them with --gpus 0'}" + (" or use --gpus 0" if found else "")
             )
         return cls(world.count if wants_gpus else 0, world.count, meeting)
 
@@ -147,8 +148,11 @@ def follow(work: Callable[..., Any], processes: Processes) -> None:
             return
         assert said["work"] == _name(work), f"process 0 launched {said['work']}, this process knows {_name(work)}"
         folder = meeting.share(number, Path(said["folder"]), said["token"])
-        arguments = [_from_json(kind, value, folder) for (_, kind), value in zip(kinds, said["arguments"], strict=False)]
-        work(world.rank, world.count, _device(processes, world.local_rank), *arguments)
+        arguments = [
+            _from_json(kind, value, folder) for (_, kind), value in zip(kinds, said["arguments"], strict=False)
+        ]
+        with meeting.at_work():
+            work(world.rank, world.count, _device(processes, world.local_rank), *arguments)
         meeting.rest()
 
 
@@ -165,7 +169,8 @@ def _lead(work: Callable[..., Any], processes: Processes, folder: Path, argument
     )
     meeting.share(number, folder, token)
     (folder / TOKEN).unlink()
-    work(0, processes.count, _device(processes, meeting.world.local_rank), *arguments)
+    with meeting.at_work():
+        work(0, processes.count, _device(processes, meeting.world.local_rank), *arguments)
     meeting.rest()
 
 
@@ -207,25 +212,23 @@ def _first_failure(folder: Path, members: list[Any], error: Exception) -> Except
     )
 
 
-class _sigterm_passed_on:  # noqa: N801 - reads as a with-statement
+@contextlib.contextmanager
+def _sigterm_passed_on(members: list[Any]) -> Iterator[None]:
     """SIGTERM to the starting process goes to its processes: they stop in their own way, and it with them."""
 
-    def __init__(self, members: list[Any]) -> None:
-        self._members = members
-
-    def __enter__(self) -> None:
-        self._is_main = threading.current_thread() is threading.main_thread()
-        if self._is_main:
-            self._before = signal.signal(signal.SIGTERM, self._pass_on)
-
-    def _pass_on(self, number: int, frame: types.FrameType | None) -> None:
-        for member in self._members:
+    def pass_on(number: int, frame: types.FrameType | None) -> None:
+        for member in members:
             if member.is_alive():
                 member.terminate()
 
-    def __exit__(self, *unused: object) -> None:
-        if self._is_main:
-            signal.signal(signal.SIGTERM, self._before)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _member(rank: int, processes: Processes, folder: Path, work: Callable[..., Any], arguments: tuple) -> None:
@@ -278,7 +281,7 @@ def _to_json(value: Any, folder: Path) -> Any:
 
 def _from_json(kind: Any, value: Any, folder: Path) -> Any:
     """The value that `_to_json` wrote, of the type that the work's signature names."""
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         kinds = get_type_hints(kind)
         return kind(**{name: _from_json(kinds[name], inner, folder) for name, inner in value.items()})
     if kind is Path:

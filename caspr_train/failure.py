@@ -81,9 +81,13 @@ class Failure:
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
+    @property
+    def said(self) -> str:
+        return f"process {self.rank} of {self.count}: {self.message}"
+
     def __str__(self) -> str:
         """One line, or for a bug the traceback and then one line."""
-        return (self.trace or "") + f"process {self.rank} of {self.count}: {self.message}"
+        return (self.trace or "") + self.said
 
     def as_error(self) -> Exception:
         """The error to raise in the process that started the others."""

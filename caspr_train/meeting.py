@@ -10,12 +10,14 @@ import contextlib
 import gc
 import json
 import os
+import queue
 import shutil
+import socket
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,10 +32,12 @@ from caspr_train.world import World
 
 # Launchers start all processes at once; what is slow is importing torch on many hosts from one network drive.
 COME = timedelta(minutes=5)
+# What listens at process 0's address answers within this time, or is something else.
+ANSWER = timedelta(seconds=20)
 # One step of the work may wait for another process this long: for its checkpoint, or for data on a slow drive. A
 # process that is gone is noticed at once in other ways.
 WORK = timedelta(hours=2)
-LOOK_EVERY, GRACE = 0.3, 5.0  # seconds
+LOOK_EVERY, GRACE = 0.3, 3.0  # seconds
 CHUNK = 16 * 2**20  # bytes of a file on their way to another host
 TOKEN = "token"
 
@@ -65,29 +69,59 @@ class Meeting:
         self.world = world
         self.works = 0
         self.members: list[dict[str, Any]] = []
+        self._cpus: list[int] | None = None
         self._borrowed: Path | None = None
         self._over = threading.Event()
         self._shown = threading.Lock()
-        self._store = self._connect(holds=world.rank == 0 and not world.agent_store)
+        holds = world.rank == 0 and not world.agent_store
+        self._store = self._connect(holds)
+        if holds:
+            self.say("open", True)
+        elif not world.agent_store:
+            try:
+                self.hear("open", ANSWER)
+            except TimeoutError:
+                raise UsageError(self._nobody("another job is there")) from None
         self._watcher = threading.Thread(target=self._watch, name="caspr-meeting", daemon=True)
         self._watcher.start()
 
     def _connect(self, holds: bool = False) -> dist.Store:
-        where = f"{self.world.address}:{self.world.port}"
+        world = self.world
         try:
-            store = dist.TCPStore(
-                self.world.address, self.world.port, is_master=holds, wait_for_workers=False, timeout=COME
+            if not holds:
+                self._wait_until_somebody_listens()
+            store = _within(
+                ANSWER,
+                lambda: dist.TCPStore(world.address, world.port, is_master=holds, wait_for_workers=False, timeout=COME),
             )
-        except (RuntimeError, ValueError) as error:
-            if holds and "EADDRINUSE" in str(error) or "address already in use" in str(error):
-                message = f"port {self.world.port} is in use on this host; set MASTER_PORT to a free one"
+        except (RuntimeError, OSError) as error:
+            if holds and ("EADDRINUSE" in str(error) or "address already in use" in str(error)):
+                message = f"port {world.port} is in use on this host; set MASTER_PORT to a free one"
             elif holds:
-                message = f"cannot listen on port {self.world.port}: {_first_line(error)}"
+                message = f"cannot listen on port {world.port}: {_first_line(error)}"
             else:
-                message = f"{self.world} found no process 0 at {where}: {_first_line(error)}; set MASTER_ADDR to its host"
+                message = self._nobody(_first_line(error))
             raise UsageError(message) from None
         # The job keeps apart what two jobs say that were given one port, and a restart from what was said before it.
-        return dist.PrefixStore(f"caspr/{self.world.job}", store)
+        return dist.PrefixStore(f"caspr/{world.job}", store)
+
+    def _wait_until_somebody_listens(self) -> None:
+        until = time.monotonic() + COME.total_seconds()
+        while True:
+            try:
+                socket.create_connection((self.world.address, self.world.port), timeout=ANSWER.total_seconds()).close()
+                return
+            except OSError:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(LOOK_EVERY)
+
+    def _nobody(self, why: str) -> str:
+        world = self.world
+        return (
+            f"{world} found no process 0 of this job at {world.address}:{world.port} ({why}); set MASTER_ADDR to the "
+            "host of process 0 and MASTER_PORT to a free port there"
+        )
 
     def say(self, key: str, value: Any) -> None:
         self._store.set(key, json.dumps(value))
@@ -95,22 +129,24 @@ class Meeting:
     def hear(self, key: str, at_most: timedelta | None = None) -> Any:
         """What was, or will be, said under `key`. It may take hours: another process reads the marts meanwhile."""
         until = None if at_most is None else time.monotonic() + at_most.total_seconds()
-        while not self._store.check([key]):
+        while True:
             failure = self._failure(self._store)
             if failure is not None:
                 raise Elsewhere(failure)
+            if self._store.check([key]):
+                return json.loads(self._store.get(key))
             if until is not None and time.monotonic() > until:
                 raise TimeoutError(key)
             time.sleep(LOOK_EVERY / 3)
-        return json.loads(self._store.get(key))
 
     def gather(self, gpus: int, device: torch.device) -> None:
         """Form the process group, once all processes have said that they are of one kind."""
         world = self.world
+        cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
         mine = {
             "host": world.host,
             "local_rank": world.local_rank,
-            "cpus": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+            "cpus": cpus,
             "version": f"caspr_train {__version__} with torch {torch.__version__}",
             "device": device.type,
         }
@@ -134,16 +170,25 @@ class Meeting:
                         f"process 0 has {self.members[0][what]} and process {rank} (host {member['host']}) has "
                         f"{member[what]}; {mend}"
                     )
-        if not gpus:
-            torch.set_num_threads(self._threads(mine))
+        self._cpus = None if gpus else cpus
         join_group(dist.PrefixStore("group", self._store), world.rank, world.count, device)
 
-    def _threads(self, mine: dict[str, Any]) -> int:
-        """This process's part of its host's cores: mpirun and srun may have bound it to some, torchrun binds none."""
-        if mine["cpus"] is None:
-            return max(1, (os.cpu_count() or 1) // self.world.local_count)
-        beside = sum(m["host"] == mine["host"] and not set(mine["cpus"]).isdisjoint(m["cpus"]) for m in self.members)
-        return max(1, len(mine["cpus"]) // beside)
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """This process's part of its host's cores while all work; before and after it the leader has all it may use.
+
+        mpirun and srun may have bound a process to some cores. torchrun binds none, and sets OMP_NUM_THREADS to 1.
+        """
+        if self._cpus is None:
+            yield
+            return
+        beside = [member["cpus"] for member in self.members if member["host"] == self.world.host]
+        sharing = sum(not set(self._cpus).isdisjoint(cpus) for cpus in beside)
+        torch.set_num_threads(max(1, len(self._cpus) // sharing))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(len(self._cpus))
 
     def share(self, number: int, folder: Path, token: str) -> Path:
         """`folder` of process 0, or on a host that does not see it a temporary copy of all its files."""
@@ -209,10 +254,17 @@ class Meeting:
         device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_initialized() else "cpu"
         return Failure.of(error, world.rank, world.count, device, world.host)
 
-    def _failure(self, store: dist.Store) -> Failure | None:
-        if not store.check(["failure"]):
-            return None
-        return Failure.from_json(store.get("failure").decode())
+    def _failure(self, store: dist.Store | None) -> Failure | None:
+        """The first failure of all, if there is one; that process 0 is gone if the store went without a word."""
+        try:
+            if store is None or store.check(["failure"]):
+                return Failure.from_json(store.get("failure").decode()) if store else self._gone()
+        except RuntimeError:
+            return self._gone()
+        return None
+
+    def _gone(self) -> Failure:
+        return Failure(0, self.world.count, "", lost("it"), 1, None, is_lost=True)
 
     def _watch(self) -> None:
         """In a thread of its own: a failure elsewhere ends this process too, be it stuck in a call that never ends."""
@@ -221,14 +273,8 @@ class Meeting:
         except CasprError:
             store = None
         while not self._over.wait(LOOK_EVERY):
-            try:
-                assert store is not None
-                failure = self._failure(store)
-            except (RuntimeError, AssertionError):
-                if self._over.is_set():
-                    return
-                failure = Failure(0, self.world.count, "", lost("it"), 1, None, is_lost=True)
-            if failure is not None:
+            failure = self._failure(store)
+            if failure is not None and not self._over.is_set():
                 self._show(failure)
                 # What it is busy with is likely to fail by itself now, and then to clear up behind it.
                 if not self._over.wait(GRACE):
@@ -243,21 +289,19 @@ class Meeting:
         elsewhere = world.launcher == "torchrun" and world.local_rank == 0 and failure.host != world.host
         orphan = failure.is_lost and failure.rank == 0 and world.rank == 1
         if world.rank == failure.rank or elsewhere or orphan:
-            trace = failure.trace or ""
-            print(f"{trace}caspr_train: process {failure.rank} of {failure.count}: {failure.message}", file=sys.stderr)
-        if world.rank == failure.rank:
-            _tell_torchrun(failure)
+            print(f"{failure.trace or ''}caspr_train: {failure.said}", file=sys.stderr)
 
     def _leave(self, failure: Failure) -> None:
         # Others must have read of the failure before the store goes with its holder.
         with contextlib.suppress(RuntimeError):
             self._store.add("read", 1)
-            until = time.monotonic() + GRACE
+            until = time.monotonic() + 5 * LOOK_EVERY
             while self.world.rank == 0 and not self.world.agent_store and time.monotonic() < until:
                 if int(self._store.add("read", 0)) >= self.world.count:
                     break
                 time.sleep(LOOK_EVERY / 3)
         self._give_back()
+        _tell_torchrun(failure)
         sys.stdout.flush()
         sys.stderr.flush()
         # Not sys.exit: the threads of a broken group abort the process, or wait for one that is gone.
@@ -286,6 +330,26 @@ def leave_group() -> None:
     dist.destroy_process_group()
 
 
+def _within(limit: timedelta, make: Callable[[], dist.Store]) -> dist.Store:
+    """What `make` returns. TimeoutError: it did not within `limit`; torch itself waits without end for a greeting."""
+    made: queue.Queue[dist.Store | Exception] = queue.Queue()
+
+    def run() -> None:
+        try:
+            made.put(make())
+        except Exception as error:
+            made.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        result = made.get(timeout=limit.total_seconds())
+    except queue.Empty:
+        raise TimeoutError("what listens there does not answer") from None
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
 def _send(path: Path, size: int, group: dist.ProcessGroup) -> None:
     with path.open("rb") as file:
         for start in range(0, size, CHUNK):
@@ -303,12 +367,12 @@ def _receive(path: Path, size: int, group: dist.ProcessGroup) -> None:
 
 
 def _tell_torchrun(failure: Failure) -> None:
-    """So that the last lines of torchrun's own report say the same."""
+    """So that torchrun's own report, which ends with what it takes for the cause, ends with the cause."""
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if path:
-        about = {"py_callstack": failure.trace or failure.message, "timestamp": str(int(time.time()))}
+        about = {"py_callstack": str(failure), "timestamp": str(int(time.time()))}
         with contextlib.suppress(OSError):
-            Path(path).write_text(json.dumps({"message": {"message": failure.message, "extraInfo": about}}))
+            Path(path).write_text(json.dumps({"message": {"message": str(failure), "extraInfo": about}}))
 
 
 def _first_line(error: BaseException) -> str:

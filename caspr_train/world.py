@@ -76,12 +76,12 @@ def _torchrun(env: Mapping[str, str]) -> World:
 def _open_mpi(env: Mapping[str, str]) -> World:
     parts = ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")
     numbers = _numbers(env, "mpirun", *(f"OMPI_COMM_WORLD_{part}" for part in parts))
-    return _met_at(env, "mpirun", *numbers, job=env.get("PMIX_NAMESPACE") or env.get("OMPI_MCA_ess_base_jobid", ""))
+    return _met_at(env, "mpirun", numbers, job=env.get("PMIX_NAMESPACE") or env.get("OMPI_MCA_ess_base_jobid", ""))
 
 
 def _mpich(env: Mapping[str, str]) -> World:
     numbers = _numbers(env, "mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS")
-    return _met_at(env, "mpirun", *numbers, job="")
+    return _met_at(env, "mpirun", numbers, job="")
 
 
 def _slurm(env: Mapping[str, str]) -> World:
@@ -99,13 +99,12 @@ def _slurm(env: Mapping[str, str]) -> World:
             )
         local_count = tasks[node]
     job = f"{env.get('SLURM_JOB_ID', '')}.{env['SLURM_STEP_ID']}"
-    return _met_at(env, "srun", rank, count, local_rank, local_count, job=job)
+    return _met_at(env, "srun", (rank, count, local_rank, local_count), job)
 
 
-def _met_at(
-    env: Mapping[str, str], launcher: str, rank: int, count: int, local_rank: int, local_count: int, job: str
-) -> World:
+def _met_at(env: Mapping[str, str], launcher: str, numbers: tuple[int, ...], job: str) -> World:
     """A world whose launcher names no meeting point: on one host it is derived, for several it has to be set."""
+    rank, count, local_rank, local_count = numbers
     named = [name for name in ("MASTER_ADDR", "MASTER_PORT") if env.get(name)]
     wanted = [] if count == 1 else ["MASTER_ADDR", "MASTER_PORT"] if local_count < count else []
     if count > 1 and not job:

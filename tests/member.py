@@ -7,14 +7,12 @@ import os
 import signal
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import safetensors.torch
 import torch
 import torch.distributed as dist
 
-from caspr_train.cli import main
 from caspr_train.config import Config
 from caspr_train.distributed import Processes, _from_json, follow, launch
 from caspr_train.errors import CasprError, DataError
@@ -43,13 +41,9 @@ def fail_on_one(rank: int, count: int, device: torch.device, folder: Path, how: 
             raise DataError("the second process has no data")
         if how == "bug":
             raise IndexError("a bug of the second process")
-        if how == "disk":
-            raise OSError(28, "No space left on device")
         if how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         raise RuntimeError(how)
-    if how == "stuck":
-        time.sleep(3600)
     dist.all_reduce(torch.zeros(1))
 
 
@@ -57,6 +51,11 @@ def stuck_while_one_fails(rank: int, count: int, device: torch.device, folder: P
     """As a process on a GPU does, whose partner is gone: it waits in a call that never ends."""
     if rank == 1:
         raise DataError(how)
+    time.sleep(3600)
+
+
+def wait_for_ever(rank: int, count: int, device: torch.device, folder: Path) -> None:
+    (folder / f"waiting.{os.getpid()}").touch()
     time.sleep(3600)
 
 
@@ -69,9 +68,11 @@ def take_part(name: str, folder: Path, argument: str) -> None:
     with meeting(world) as met:
         processes = Processes.choose(0, None, met)
         processes.gather()
-        if name == "leader_fails":
+        if name in ("leader_fails", "leader_dies"):
             if processes.follows:
                 follow(train, processes)
+            if name == "leader_dies":
+                os.kill(os.getpid(), signal.SIGKILL)
             raise DataError("the leader found no database")
         work = WORKS[name]
         if processes.follows:
