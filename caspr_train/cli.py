@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from caspr_train import __version__
 from caspr_train.errors import CasprError, UsageError
+from caspr_train.world import World
 
 if TYPE_CHECKING:  # torch takes seconds to import: each command imports what it needs
     from caspr_train.bundle import Bundle
@@ -27,9 +31,16 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or (arguments[0] not in COMMANDS and arguments[0] not in ("-h", "--help", "--version")):
         arguments.insert(0, "train")
-    options = _parser().parse_args(arguments)
     try:
-        options.command(options)
+        world = World.from_environment()
+        # What is wrong with the command line is said once, not by every process.
+        with contextlib.redirect_stderr(io.StringIO() if world and world.rank else sys.stderr):
+            options = _parser().parse_args(arguments)
+        if world is None:
+            options.meeting = None
+            options.command(options)
+        else:
+            _run_together(options, world)
     except CasprError as error:
         print(f"caspr_train: {error}", file=sys.stderr)
         return error.exit_code
@@ -42,10 +53,27 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _run_together(options: argparse.Namespace, world: World) -> None:
+    """Run a command that torchrun, mpirun or srun started several times."""
+    if options.command is not train:
+        if world.rank:
+            raise SystemExit(UsageError.exit_code)
+        raise UsageError(
+            f"{world.launcher} started {world.count} processes, but only training runs in several; start this command "
+            f"without {world.launcher}"
+        )
+    # torch warns, with its C++ stack, of names that do not resolve and of connections that close.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    from caspr_train.meeting import meeting
+
+    with meeting(world) as options.meeting:
+        options.command(options)
+
+
 def train(options: argparse.Namespace) -> None:
     """Train on the marts of the dbt target, embed every customer at every cutoff, load the embeddings."""
     from caspr_train.config import preset
-    from caspr_train.distributed import Processes
+    from caspr_train.distributed import Processes, follow
 
     # Usage first: whoever asks for four GPUs should not wait for a database to hear that there are none.
     config = preset(
@@ -56,7 +84,14 @@ def train(options: argparse.Namespace) -> None:
         gpu_precision=options.gpu_precision,
         seed=options.seed,
     )
-    processes = Processes.choose(options.gpus, options.processes)
+    processes = Processes.choose(options.gpus, options.processes, options.meeting)
+    processes.expect_batch(config.batch_size)
+    processes.gather()
+    if processes.follows:
+        from caspr_train import trainer
+
+        follow(trainer.train, processes)
+        return
 
     from caspr_train.bundle import Bundle
     from caspr_train.files import scratch
@@ -80,7 +115,8 @@ def train(options: argparse.Namespace) -> None:
             fitted = int(marts.fitted().sum())
             print(
                 f"training preset {config.preset} on {processes}: {fitted:,} sequences, "
-                f"{config.epochs_for(fitted)} epochs",
+                f"{config.epochs_for(fitted)} epochs, {processes.share_of(config.batch_size)}, learning rate "
+                f"{config.learning_rate:g} ({config.schedule}) for any number of processes",
                 flush=True,
             )
             job = job_of(marts, config, ours, options.resume != "never", options.checkpoint_minutes)

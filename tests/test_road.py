@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from caspr_train.simulate import write_shop
 from tests.projects import BIN, ROOT, Project, copy_package
@@ -103,6 +104,27 @@ def test_training_again_changes_nothing(project):
     assert "trained already" in said
     assert project.rows("select customer_id, cutoff_at, embedding from customer_embeddings order by all") == before
     assert project.rows("select count(*) from main_trained.training_runs") == [(1,)]
+
+
+def test_torchrun_makes_the_same_model_to_the_bit_and_loads_it_once(project, tmp_path):
+    embeddings = "select customer_id, cutoff_at, embedding from customer_embeddings order by all"
+    before = project.rows(embeddings)
+    torchrun = (BIN / "torchrun", "--standalone", "--nproc-per-node", "2", "-m", "caspr_train")
+    for asked in (TRAIN, (*TRAIN, "--processes", "2")):  # the second finds it trained: there is nothing to take part in
+        done = project.run(*torchrun, *asked, "--runs", tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count("reading ") == done.stdout.count("loaded ") == 1
+    assert "trained already" in done.stdout
+    (run,) = (project.folder / "runs").iterdir()
+    bundles = (runs / run.name / "bundle" / "weights.safetensors" for runs in (run.parent, tmp_path))
+    left, right = map(safetensors.numpy.load_file, bundles)
+    for name in left:
+        np.testing.assert_array_equal(left[name], right[name])
+    # The leader may embed with another number of threads than this command does alone.
+    np.testing.assert_allclose([row[2] for row in project.rows(embeddings)], [row[2] for row in before], atol=1e-5)
+    assert project.rows("select count(*) from main_trained.training_runs") == [(1,)]
+    project.caspr("load", str(run))
+    assert project.rows(embeddings) == before
 
 
 def test_the_bundle_embeds_again_to_the_same_vectors(project):
