@@ -242,10 +242,11 @@ class Meeting:
     def fail(self, error: BaseException) -> None:
         """Tell all others of `error`, unless one was first; show it here if it is the first; leave."""
         mine = self._own_failure(error)
-        first = mine
-        with contextlib.suppress(RuntimeError):  # the store is gone: then this process has only itself to speak for
+        try:
             # Told before any connection of this process closes, so that no other can mistake itself for the first.
             first = Failure.from_json(self._store.compare_set("failure", "", mine.to_json()).decode())
+        except RuntimeError:  # the store is gone, and who held it
+            first = self._gone() if mine.is_lost and not self.world.agent_store else mine
         self._show(first)
         self._leave(first)
 
