@@ -348,8 +348,8 @@ def spawned(tmp_path_factory) -> Path:
 
 def job_alone(spawned: Path, folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
-    for name in ("job.json", "sequences.safetensors"):
-        shutil.copy(spawned / name, folder)
+    shutil.copy(spawned / "job.json", folder)
+    (folder / "packed").symlink_to(spawned / "packed")  # as a run has it
     return folder
 
 
