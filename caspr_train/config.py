@@ -45,7 +45,8 @@ class Config:
     steps: int = 1000  # with epochs unset: as many whole epochs as make up this many steps
     epochs: int | None = None
 
-    validation_share: float = 0.1  # customers held out of the fit; their loss is reported
+    validation_share: float = 0.1  # customers held out of the fit: the weights with the lowest loss on them are kept
+    patience: int = 5  # so many validations in a row without a lower loss end the training
     seed: int = 7
 
     def __post_init__(self) -> None:
@@ -64,6 +65,7 @@ class Config:
             "batch_size",
             "steps",
             "minimum_count",
+            "patience",
         ):
             expect(
                 isinstance(getattr(self, name), int) and getattr(self, name) >= 1, name, "a whole number of 1 or more"

@@ -111,3 +111,16 @@ def add_over_processes(values: torch.Tensor) -> torch.Tensor:
     if dist.is_initialized():
         dist.all_reduce(values)
     return values
+
+
+def from_first(data: bytes | None, device: torch.device) -> bytes:
+    """The bytes that rank 0 gives, on every process."""
+    if not dist.is_initialized():
+        return data or b""
+    length = torch.tensor([len(data or b"")], device=device)
+    dist.broadcast(length, 0)
+    sent = torch.empty(int(length), dtype=torch.uint8, device=device)
+    if data:
+        sent.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+    dist.broadcast(sent, 0)
+    return sent.cpu().numpy().tobytes()

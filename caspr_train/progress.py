@@ -5,32 +5,33 @@ from __future__ import annotations
 import sys
 import time
 
-from torch import Tensor
-from tqdm import tqdm
-
 SECONDS_BETWEEN_LINES = 5.0  # where there is no terminal
-SECONDS_BETWEEN_LOSSES = 1.0  # on a bar: to read the loss is to wait for the device
+SECONDS_BETWEEN_LOSSES = 1.0  # on a bar
 
 
 class Progress:
     """Epoch, loss, sequences/s and time left, on standard error."""
 
-    def __init__(self, steps_per_epoch: int, epochs: int, quiet: bool) -> None:
-        self.steps_per_epoch, self.epochs, self.quiet = steps_per_epoch, epochs, quiet
+    def __init__(self, steps_per_epoch: int, epochs: int, done: int, quiet: bool) -> None:
+        self.steps_per_epoch, self.epochs, self.done, self.quiet = steps_per_epoch, epochs, done, quiet
         self.started = self.said = time.monotonic()
         self.bar = None
         if not quiet and sys.stderr.isatty():
-            self.bar = tqdm(total=steps_per_epoch * epochs, unit="step", dynamic_ncols=True, desc=f"epoch 1/{epochs}")
+            from tqdm import tqdm  # `bench --synthetic` must do without
 
-    def step(self, epoch: int, steps: int, loss: Tensor, rate: float) -> None:
+            self.bar = tqdm(
+                total=steps_per_epoch * epochs, initial=done, unit="step", dynamic_ncols=True, desc=f"epoch 1/{epochs}"
+            )
+
+    def step(self, epoch: int, steps: int, loss: float, rate: float) -> None:
         """After the first `steps` steps of epoch number `epoch` (from 0), whose mean loss is `loss`."""
         if self.quiet:
             return
         if self.bar is not None:
-            self.bar.update(1)
+            self.bar.update(epoch * self.steps_per_epoch + steps - self.bar.n)
         wait = SECONDS_BETWEEN_LOSSES if self.bar is not None else SECONDS_BETWEEN_LINES
         if time.monotonic() - self.said >= wait and steps < self.steps_per_epoch:
-            self._say(epoch, steps, float(loss), None, rate)
+            self._say(epoch, steps, loss, None, rate)
 
     def epoch(self, epoch: int, loss: float, validation_loss: float | None, rate: float) -> None:
         """After epoch number `epoch`, of mean loss `loss`, at `rate` sequences a second so far."""
@@ -51,7 +52,8 @@ class Progress:
             self.bar.set_description(f"epoch {epoch + 1}/{self.epochs}")
             self.bar.set_postfix_str(figures)
         else:
-            done = epoch + steps / self.steps_per_epoch
-            left = (time.monotonic() - self.started) / done * (self.epochs - done)
+            done = epoch * self.steps_per_epoch + steps
+            left = (time.monotonic() - self.started) / max(1, done - self.done)
+            left *= self.epochs * self.steps_per_epoch - done
             print(f"epoch {epoch + 1}/{self.epochs}  {figures}  {left:.0f} s left", file=sys.stderr, flush=True)
         self.said = time.monotonic()

@@ -37,8 +37,11 @@ from caspr_train.warehouse import Warehouse
 LEARNING = [
     "config.py",
     "encoding.py",
+    "learner.py",
+    "model/attention.py",
     "model/autoencoder.py",
     "model/blocks.py",
+    "model/dropout.py",
     "model/events.py",
     "objective.py",
     "packing.py",

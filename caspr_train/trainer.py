@@ -2,64 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
-from caspr_train.config import Config
-from caspr_train.distributed import add_over_processes
+from caspr_train import checkpoint
+from caspr_train.checkpoint import Progressed
+from caspr_train.distributed import add_over_processes, from_first
 from caspr_train.errors import DataError
-from caspr_train.model import Caspr, Shape
+from caspr_train.learner import INSTANTS, MASKS, ORDER, PIECE, VALIDATION, Job, Learner, draws, learning_rate
+from caspr_train.log import TrainingLog
+from caspr_train.model import Caspr
 from caspr_train.objective import LOOKS_AHEAD, Denominators, count_targets, draw_mask, weighted
 from caspr_train.progress import Progress
-from caspr_train.sequences import PackedSequences, Windows
+from caspr_train.sequences import PAD, PackedSequences, Windows
+from caspr_train.stopping import Stop, Stopped, remembered
 
-# A step's share of a process is worked through in pieces: on a CPU they fit the cache, on a GPU they fit the memory.
-PIECE = {"cpu": 256, "cuda": 16_384}
+__all__ = ["Job", "Learner", "learning_rate", "train", "validate"]
 
-
-@dataclass(frozen=True)
-class Job:
-    """What every process needs to know beside the packed sequences."""
-
-    config: Config
-    shape: Shape
-    days_scaler: tuple[float, float]
-    horizon_seconds: int  # 0 when no objective looks past the window
-
-    def windows(self, sequences: PackedSequences) -> Windows:
-        return Windows(sequences, self.config.sequence_length, self.days_scaler, self.horizon_seconds)
-
-
-def learning_rate(step: int, steps: int, config: Config) -> float:
-    """The rate of step 0 <= step < steps: constant, or a linear warm-up over a twentieth and half a cosine to zero."""
-    if config.schedule == "constant":
-        return config.learning_rate
-    warm_up = max(1, steps // 20)
-    if step < warm_up:
-        return config.learning_rate * (step + 1) / warm_up
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
-
-
-def draws(config: Config, epoch: int, purpose: int) -> torch.Generator:
-    """A generator that depends on (seed, epoch, purpose) and on nothing else, such as the number of processes."""
-    return torch.Generator().manual_seed((config.seed * 1_000_003 + epoch) * 101 + purpose)
-
-
-ORDER, INSTANTS, MASKS, VALIDATION = range(4)
+# How many steps go by before losses and signals are looked at: to look is to wait for the device.
+STEPS_BETWEEN_LOOKS = {"cpu": 1, "cuda": 20}
+VALIDATIONS = 20  # about so many in a training, at the ends of epochs
+MOST_VALIDATED = 20_000  # sequences
 
 
 def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -> Caspr:
-    """Fit on `folder`/sequences.safetensors; rank 0 writes weights.safetensors and metrics.json there."""
+    """Fit on `folder`/sequences.safetensors; rank 0 writes weights.safetensors and metrics.json there.
+
+    Checkpoints lie in `folder`/checkpoints; with `job.resume` the training goes on from the newest. Every step is a
+    function of (seed, step) and of what the step before left, so that goes on to the same weights, bit for bit on a CPU.
+    Stopped: a signal came; DataError: the loss is no number any more, or a checkpoint cannot be written.
+    """
+    import safetensors.torch
+
     config = job.config
     tensors = safetensors.torch.load_file(folder / "sequences.safetensors")
     held_out = tensors.pop("held_out")
@@ -67,143 +47,204 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
     fit, validation = torch.nonzero(~held_out)[:, 0], torch.nonzero(held_out)[:, 0]
     if not len(fit):
         raise DataError("no customer is left to fit on after the validation split; expected at least two customers")
+    validation = validation[:: math.ceil(max(1, len(validation)) / MOST_VALIDATED)]
 
-    torch.manual_seed(config.seed)  # the same weights on every process, before dropout goes its own way
-    model = Caspr(config, job.shape).to(device)
+    learner = Learner(job, windows, device, rank, count)
+    model = learner.model
     if config.future_window_weight:
         sample = fit[:: max(1, len(fit) // 20_000)].to(device)
         future = windows.cut(sample, windows.random_instants(draws(config, 0, VALIDATION))[sample]).future
         assert future is not None, LOOKS_AHEAD
         model.set_future_scale(future)
-    torch.manual_seed(config.seed + 1 + rank)
-    learner = DistributedDataParallel(model) if count > 1 else model
-    optimizer = _optimizer(model, config)
-
     epochs, steps_per_epoch = config.epochs_for(len(fit)), config.steps_per_epoch(len(fit))
-    steps, step = epochs * steps_per_epoch, 0
-    progress = Progress(steps_per_epoch, epochs, quiet=rank > 0)
-    started, trained_seconds, trained_sequences, history = time.perf_counter(), 0.0, 0, []
-    validate(model, windows, validation[:512], job)  # a broken evaluation should show in the first second
+    steps, epochs_between_validations = epochs * steps_per_epoch, max(1, epochs // VALIDATIONS)
+    looks = STEPS_BETWEEN_LOOKS[device.type]
 
-    for epoch in range(epochs):
-        model.train()
-        order = fit[torch.randperm(len(fit), generator=draws(config, epoch, ORDER))]
-        instants = windows.random_instants(draws(config, epoch, INSTANTS)) if config.windows == "random" else None
-        masks = draws(config, epoch, MASKS)
-        loss_sum, epoch_started = torch.zeros((), device=device), time.perf_counter()
-        for which in order.split(config.batch_size):
-            share, places = _share(which, rank, count)
-            hidden_events = torch.rand(len(which), config.sequence_length, generator=masks)[places]
-            pieces = []
-            for piece, noise in zip(
-                share.to(device).split(PIECE[device.type]), hidden_events.split(PIECE[device.type]), strict=True
-            ):
-                batch = windows.cut(piece, None if instants is None else instants[piece])
-                pieces.append((batch, draw_mask(batch.valid, config.mask_share, noise.to(device))))
-            # The loss is a mean over the targets of the whole step, so every process needs the count of all.
-            counts = torch.stack([count_targets(*piece).flat() for piece in pieces]).sum(0)
-            denominators = Denominators.from_flat(add_over_processes(counts))
+    progressed, best = _resume(folder, job, learner)
+    log = TrainingLog(folder) if rank == 0 else None
+    if log:
+        log.write("begin", progressed.step, steps=steps, epochs=epochs, processes=count, resumed=progressed.resumed)
+    validate(learner.model, windows, validation[:512], job)  # a broken evaluation should show in the first second
+    progress = Progress(steps_per_epoch, epochs, progressed.step, quiet=rank > 0)
+    saved_at = time.monotonic()
 
-            rate = learning_rate(step, steps, config)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.zero_grad(set_to_none=True)
-            for last, (batch, hide) in enumerate(pieces, 1 - len(pieces)):
-                # DDP averages over processes and the step's loss is a sum of the shares: hence times count.
-                with _no_sync(learner, wait=last < 0):
-                    loss, _ = learner(batch, hide, denominators)
-                    (loss * count).backward()
-                loss_sum += loss.detach()
-            nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
-            optimizer.step()
-            step += 1
-            trained_sequences += len(which)
-            # This process's share of the loss, times count, stands for the whole until the epoch ends.
-            done = (step - 1) % steps_per_epoch + 1
-            rate = trained_sequences / (trained_seconds + time.perf_counter() - epoch_started)
-            progress.step(epoch, done, loss_sum * (count / done), rate)
-        epoch_loss = float(add_over_processes(loss_sum)) / steps_per_epoch
-        if not math.isfinite(epoch_loss):
-            raise DataError(f"the loss became {epoch_loss} in epoch {epoch + 1}; lower the learning rate")
-        trained_seconds += time.perf_counter() - epoch_started
-        # Every tenth epoch and the last: validation is for the reader, nothing is decided by it.
-        seen = validate(model, windows, validation, job) if epoch % 10 == 9 or epoch == epochs - 1 else None
-        validation_loss = seen["loss"] if seen else None
-        history.append({"epoch": epoch + 1, "train_loss": epoch_loss, "validation_loss": validation_loss})
-        progress.epoch(epoch, epoch_loss, validation_loss, trained_sequences / trained_seconds)
+    def save() -> None:
+        nonlocal saved_at
+        if rank == 0 and job.identity:
+            checkpoint.save(folder / "checkpoints", job.identity, progressed, model, learner.optimizer, best)
+            saved_at = time.monotonic()
+
+    with remembered() as stop:
+        for epoch in range(progressed.step // steps_per_epoch, epochs):
+            model.train()
+            order = fit[torch.randperm(len(fit), generator=draws(config, epoch, ORDER))]
+            instants = windows.random_instants(draws(config, epoch, INSTANTS)) if config.windows == "random" else None
+            begun, recent = time.perf_counter(), []
+            for number, which in enumerate(order.split(config.batch_size)):
+                if epoch * steps_per_epoch + number < progressed.step:
+                    continue  # done before the training was interrupted
+                recent.append(learner.step(progressed.step, steps, which, instants))
+                progressed.step += 1
+                progressed.sequences += len(which)
+                if len(recent) < looks and number + 1 < steps_per_epoch:
+                    continue
+                losses, told = _look(recent, stop)
+                progressed.seconds, begun = progressed.seconds + time.perf_counter() - begun, time.perf_counter()
+                for back, loss in enumerate(reversed(losses)):
+                    if not math.isfinite(loss):
+                        at = progressed.step - 1 - back
+                        part = order.split(config.batch_size)[at - epoch * steps_per_epoch]
+                        _not_finite(folder, learner, at, part, instants, loss, recent[-1 - back])
+                progressed.loss_sum += sum(losses)
+                recent = []
+                mean = progressed.loss_sum / (number + 1)
+                progress.step(epoch, number + 1, mean, progressed.sequences / progressed.seconds)
+                if told or time.monotonic() - saved_at >= 60 * job.checkpoint_minutes:
+                    save()
+                if told:
+                    add_over_processes(torch.zeros(1, device=device))  # nobody leaves before the checkpoint is there
+                    raise Stopped(
+                        f"told to stop at step {progressed.step:,} of {steps:,}; the checkpoint is kept: the same "
+                        "command goes on from there"
+                    )
+            entry = {"epoch": epoch + 1, "train_loss": progressed.loss_sum / steps_per_epoch, "validation_loss": None}
+            if len(validation) and ((epoch + 1) % epochs_between_validations == 0 or epoch + 1 == epochs):
+                seen = validate(model, windows, validation, job)
+                assert seen is not None
+                entry["validation_loss"] = seen["loss"]
+                if progressed.best_loss is None or seen["loss"] < progressed.best_loss:
+                    progressed.best_loss, progressed.best_step = seen["loss"], progressed.step
+                    progressed.validation, progressed.worse = seen, 0
+                    best = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
+                else:
+                    progressed.worse += 1
+            progressed.history.append(entry)
+            progressed.loss_sum = 0.0
+            rate = progressed.sequences / progressed.seconds
+            progress.epoch(epoch, entry["train_loss"], entry["validation_loss"], rate)
+            if log:
+                log.write("epoch", progressed.step, **entry, sequences_per_second=rate, learning_rate=learning_rate(
+                    progressed.step - 1, steps, config
+                ))
+            if progressed.worse >= config.patience:
+                break
+            save()
     progress.close()
+    if best:
+        model.load_state_dict(best)
 
     if rank == 0:
         metrics = {
-            "epochs": epochs,
-            "steps": steps,
+            "epochs": len(progressed.history),
+            "steps": progressed.step,
+            "best_step": progressed.best_step,
+            "resumed": progressed.resumed,
             "fitted_sequences": len(fit),
-            "held_out_sequences": len(validation),
+            "held_out_sequences": int(held_out.sum()),
             "parameters": sum(p.numel() for p in model.parameters()),
-            "train_loss": history[-1]["train_loss"],
-            "validation_loss": history[-1]["validation_loss"],
-            "validation": seen,
-            "sequences_per_second": trained_sequences / trained_seconds,
-            "seconds": time.perf_counter() - started,
-            "history": history,
+            "train_loss": progressed.history[-1]["train_loss"],
+            "validation_loss": progressed.best_loss,
+            "validation": progressed.validation,
+            "sequences_per_second": progressed.sequences / progressed.seconds,
+            "seconds": progressed.seconds,
+            "history": progressed.history,
         }
         safetensors.torch.save_file(
             {k: v.contiguous().cpu() for k, v in model.state_dict().items()}, folder / "weights.safetensors"
         )
         (folder / "metrics.json").write_text(json.dumps(metrics))
+        if log:
+            log.write("end", progressed.step, **{k: v for k, v in metrics.items() if not isinstance(v, list | dict)})
+            log.close()
     return model
 
 
 @torch.no_grad()
-def validate(model: Caspr, windows: Windows, which: torch.Tensor, job: Job) -> dict[str, Any] | None:
+def validate(model: Caspr, windows: Windows, which: Tensor, job: Job) -> dict[str, Any] | None:
     """Loss on sequences that were not fitted, with masks and instants that are the same every time; None without any.
 
     Every process does the whole of it: it is small, and no process has to wait with nothing to say. Parts are means
-    over the valid targets: `masked` and `next` by attribute (categorical first), `future` by FUTURE_TARGETS.
+    over the valid targets: `masked` and `next` by attribute (categorical first), `future` by FUTURE_TARGETS. Beside
+    each `masked` stands what knowing nothing but the frequencies gives, in `baseline`: the entropy of a categorical
+    attribute's masked values, the variance of a numerical one's. What was learnt is the difference.
     """
     config = job.config
     if not len(which):
         return None
     was_training = model.training
     model.eval()
+    device = windows.sequences.offsets.device
     instants = windows.random_instants(draws(config, 0, VALIDATION)) if config.windows == "random" else None
     masks = draws(config, 1, VALIDATION)
     sums = counts = torch.zeros(())
-    for piece in which.to(windows.sequences.offsets.device).split(PIECE[windows.sequences.offsets.device.type]):
+    frequencies = [torch.zeros(n, dtype=torch.float64) for n in job.shape.sequence_cardinalities]
+    moments = torch.zeros(3, job.shape.sequence_numbers, dtype=torch.float64)  # count, sum, sum of squares
+    for piece in which.to(device).split(PIECE[device.type]):
         batch = windows.cut(piece, None if instants is None else instants[piece])
         noise = torch.rand(len(piece), config.sequence_length, generator=masks).to(piece.device)
         hide = draw_mask(batch.valid, config.mask_share, noise)
         here = count_targets(batch, hide)
         _, parts = model(batch, hide, here)
         sums, counts = sums + parts.flat().double(), counts + here.flat()
+        for i, frequency in enumerate(frequencies):
+            frequency += torch.bincount(batch.categories[..., i][hide], minlength=len(frequency)).cpu()
+        numbers = batch.numbers[hide].double()
+        known = ~numbers.isnan()
+        numbers = numbers.nan_to_num()
+        moments += torch.stack([known.sum(0).double(), numbers.sum(0), numbers.square().sum(0)]).cpu()
     model.train(was_training)
     parts, known = Denominators.from_flat(sums), Denominators.from_flat(counts)
     means = Denominators.from_flat(sums / counts.clamp(min=1))
+    amount = moments[0].clamp(min=1)
+    variances = moments[2] / amount - (moments[1] / amount).square()
     return {
         "loss": float(weighted(parts, known, config)),
         "masked": means.masked.tolist(),
+        "baseline": [_entropy(frequency) for frequency in frequencies] + variances.clamp(min=0).tolist(),
         "next": means.next.tolist() if model.next_event is not None else None,
         "future": means.future.tolist() if model.future_head is not None else None,
     }
 
 
-def _share(which: torch.Tensor, rank: int, count: int) -> tuple[torch.Tensor, slice]:
-    """This process's part of a step's sequences, and where it lies: contiguous parts that differ by one at most.
-
-    A step of fewer sequences than processes leaves some with none; they still take part with the first sequence,
-    because every process must join every all-reduce. That step then weighs that one sequence more.
-    """
-    if len(which) < count:
-        return (which[:1], slice(0, 1)) if rank >= len(which) else (which[rank : rank + 1], slice(rank, rank + 1))
-    bounds = [len(which) * r // count for r in (rank, rank + 1)]
-    return which[slice(*bounds)], slice(*bounds)
+def _entropy(frequencies: Tensor) -> float:
+    """In nats."""
+    shares = frequencies[frequencies > 0] / frequencies.sum()
+    return float(-(shares * shares.log()).sum())
 
 
-def _no_sync(learner: nn.Module, wait: bool) -> contextlib.AbstractContextManager[None]:
-    """Gradients of all but the last piece of a step stay on their process."""
-    return learner.no_sync() if wait and isinstance(learner, DistributedDataParallel) else contextlib.nullcontext()
+def _resume(folder: Path, job: Job, learner: Learner) -> tuple[Progressed, dict[str, Tensor]]:
+    """How far the training has come and the best weights so far; rank 0 reads, and all processes begin there."""
+    read = None
+    if learner.rank == 0 and job.resume and job.identity:
+        read = checkpoint.newest(folder / "checkpoints", job.identity)
+    data = from_first(checkpoint.to_bytes(read) if learner.rank == 0 else None, learner.device)
+    if not data:
+        return Progressed(), {}
+    progressed, tensors = checkpoint.from_bytes(data)
+    best = checkpoint.restore(progressed, tensors, learner.model, learner.optimizer)
+    return progressed, best
 
 
-def _optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return kind(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+def _look(recent: list[Tensor], stop: Stop) -> tuple[list[float], bool]:
+    """The losses of these steps over all processes, and whether any process was told to stop."""
+    told = recent[0].new_tensor([float(stop.told is not None)])
+    seen = add_over_processes(torch.cat([torch.stack(recent), told])).tolist()
+    return seen[:-1], seen[-1] > 0
+
+
+def _not_finite(
+    folder: Path, learner: Learner, step: int, which: Tensor, instants: Tensor | None, loss: float, share: Tensor
+) -> None:
+    """Keep this process's part of the step whose loss is no number, if the fault lies in it, and stop."""
+    path = folder / f"not-finite-step-{step}-process-{learner.rank}.safetensors"
+    if not math.isfinite(float(share)):
+        pieces = learner.pieces(step, which, instants)
+        kept = {f"{i}.{key}": value for i, (batch, _) in enumerate(pieces) for key, value in vars(batch).items()}
+        kept |= {f"{i}.hide": hide for i, (_, hide) in enumerate(pieces)}
+        checkpoint.save_batch(path, kept | {"sequences": which})
+    add_over_processes(torch.zeros(1, device=learner.device))  # everybody's file is there before anybody leaves
+    raise DataError(
+        f"the loss became {loss} at step {step:,}; the batch is kept in {path.parent}/not-finite-step-{step}-*, and the "
+        "checkpoint before it is intact. Amounts beyond reason in the data, or too high a learning rate "
+        f"(--learning-rate, now {learner.config.learning_rate})"
+    )

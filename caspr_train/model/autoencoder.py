@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from caspr_train.config import Config
 from caspr_train.model.blocks import DecoderBlock, EncoderBlock, visible_to_decoder, visible_to_encoder
+from caspr_train.model.dropout import RandomBits
 from caspr_train.model.events import AttributeVector, EventEmbedding
 from caspr_train.objective import Denominators, LossSums, loss_sums, weighted
 from caspr_train.sequences import FUTURE_TARGETS, Batch
@@ -39,7 +40,8 @@ class Caspr(nn.Module):
         super().__init__()
         self.config, self.shape = config, shape
         hidden, width = config.hidden, config.embedding_width
-        block = (hidden, config.heads, config.feed_forward, config.dropout)
+        self.dropout_bits = RandomBits()
+        block = (hidden, config.heads, config.feed_forward, config.dropout, self.dropout_bits)
         # + 1: the time to the window's instant is an input, but no target (it would give away its neighbours' gaps).
         self.events = EventEmbedding(
             shape.sequence_cardinalities, shape.sequence_numbers + 1, config.sequence_length, hidden

@@ -4,43 +4,27 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-
-class Attention(nn.Module):
-    """Multi-head self-attention; query, key and value of all heads in one matrix product."""
-
-    def __init__(self, hidden: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.qkv = nn.Linear(hidden, 3 * hidden)
-        self.out = nn.Linear(hidden, hidden)
-
-    def forward(self, x: Tensor, visible: Tensor) -> Tensor:
-        """x [b, t, hidden]; visible [b, 1, t or 1, keys], True where a query (row) may look at a key; keys >= t."""
-        b, t, hidden = x.shape
-        q, k, v = self.qkv(x).view(b, t, 3, self.heads, hidden // self.heads).permute(2, 0, 3, 1, 4)
-        k, v = (F.pad(z, (0, 0, 0, visible.shape[-1] - t)) for z in (k, v))
-        mixed = F.scaled_dot_product_attention(q, k, v, visible, self.dropout if self.training else 0.0)
-        return self.out(mixed.transpose(1, 2).reshape(b, t, hidden))
+from caspr_train.model.attention import Attention
+from caspr_train.model.dropout import Dropout, RandomBits
 
 
 class FeedForward(nn.Sequential):
-    def __init__(self, hidden: int, feed_forward: int, dropout: float) -> None:
+    def __init__(self, hidden: int, feed_forward: int, dropout: float, bits: RandomBits) -> None:
         super().__init__(
-            nn.Linear(hidden, feed_forward), nn.ReLU(), nn.Dropout(dropout), nn.Linear(feed_forward, hidden)
+            nn.Linear(hidden, feed_forward), nn.ReLU(), Dropout(dropout, bits), nn.Linear(feed_forward, hidden)
         )
 
 
 class EncoderBlock(nn.Module):
     """The block of torch.nn.TransformerEncoderLayer(norm_first=False): a test holds the two equal."""
 
-    def __init__(self, hidden: int, heads: int, feed_forward: int, dropout: float) -> None:
+    def __init__(self, hidden: int, heads: int, feed_forward: int, dropout: float, bits: RandomBits) -> None:
         super().__init__()
-        self.attention = Attention(hidden, heads, dropout)
-        self.feed_forward = FeedForward(hidden, feed_forward, dropout)
+        self.attention = Attention(hidden, heads)
+        self.feed_forward = FeedForward(hidden, feed_forward, dropout, bits)
         self.norm_attention, self.norm_feed_forward = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout, bits)
 
     def forward(self, x: Tensor, visible: Tensor) -> Tensor:
         x = self.norm_attention(x + self.dropout(self.attention(x, visible)))
@@ -55,15 +39,17 @@ class DecoderBlock(nn.Module):
     memory of length one.
     """
 
-    def __init__(self, hidden: int, heads: int, feed_forward: int, dropout: float, embedding: int) -> None:
+    def __init__(
+        self, hidden: int, heads: int, feed_forward: int, dropout: float, bits: RandomBits, embedding: int
+    ) -> None:
         super().__init__()
-        self.attention = Attention(hidden, heads, dropout)
+        self.attention = Attention(hidden, heads)
         self.value = nn.Linear(embedding, hidden)
         self.out = nn.Linear(hidden, hidden)
-        self.feed_forward = FeedForward(hidden, feed_forward, dropout)
+        self.feed_forward = FeedForward(hidden, feed_forward, dropout, bits)
         self.norm_attention, self.norm_latent = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
         self.norm_feed_forward = nn.LayerNorm(hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout, bits)
 
     def forward(self, x: Tensor, visible: Tensor, embedding: Tensor) -> Tensor:
         """x [b, t, hidden], embedding [b, embedding]."""
@@ -73,21 +59,16 @@ class DecoderBlock(nn.Module):
 
 
 def visible_to_encoder(valid: Tensor) -> Tensor:
-    """[b, 1, 1, keys]: every query sees the activities and never the padding."""
-    return _to_vector_width(valid[:, None, None, :])
+    """[b, 1, t]: every query sees the activities and never the padding."""
+    return valid[:, None, :]
 
 
 def visible_to_decoder(valid: Tensor) -> Tensor:
-    """[b, 1, t, keys]: a query sees itself and the activities before it.
+    """[b, t, t]: a query sees itself and the activities before it.
 
     Itself also on padding: a softmax over nothing is NaN, and one NaN spreads through the backward pass.
     """
     t = valid.shape[1]
     past = torch.ones(t, t, dtype=torch.bool, device=valid.device).tril()
     itself = torch.eye(t, dtype=torch.bool, device=valid.device)
-    return _to_vector_width(((past & valid[:, None, :]) | itself)[:, None])
-
-
-def _to_vector_width(visible: Tensor) -> Tensor:
-    """Invisible keys up to a multiple of 16: on a CPU a softmax over 16 takes a tenth of the time of one over 15."""
-    return F.pad(visible, (0, -visible.shape[-1] % 16))
+    return (past & valid[:, None, :]) | itself

@@ -1,0 +1,143 @@
+"""One step of training, spread over processes: a pure function of the weights, the optimiser's state and the step's number."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from caspr_train.config import Config
+from caspr_train.distributed import add_over_processes
+from caspr_train.model import Caspr, Shape
+from caspr_train.objective import Denominators, count_targets, draw_mask
+from caspr_train.sequences import Batch, PackedSequences, Windows
+
+# A step's share of a process is worked through in pieces: on a CPU they fit the cache, on a GPU they fit the memory.
+PIECE = {"cpu": 256, "cuda": 16_384}
+
+# What random numbers are for; each purpose has a stream of its own.
+ORDER, INSTANTS, MASKS, VALIDATION, DROPOUT = range(5)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every process needs to know beside the packed sequences."""
+
+    config: Config
+    shape: Shape
+    days_scaler: tuple[float, float]
+    horizon_seconds: int  # 0 when no objective looks past the window
+    # Whose checkpoints these are: the data, the config and the code, by name; empty: none are written.
+    identity: dict[str, Any] = field(default_factory=dict)
+    resume: bool = True  # go on from the newest checkpoint, if there is one
+    checkpoint_minutes: float = 10.0  # beside the one at the end of every epoch
+
+    def windows(self, sequences: PackedSequences) -> Windows:
+        return Windows(sequences, self.config.sequence_length, self.days_scaler, self.horizon_seconds)
+
+
+def draws(config: Config, number: int, purpose: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator that depends on (seed, number of the epoch or step, purpose) and on nothing else, such as the number
+    of processes or what was drawn before: any step can be begun from a checkpoint."""
+    return torch.Generator(device).manual_seed((config.seed * 1_000_003 + number) * 101 + purpose)
+
+
+def learning_rate(step: int, steps: int, config: Config) -> float:
+    """The rate of step 0 <= step < steps: constant, or a linear warm-up over a twentieth and half a cosine to zero."""
+    if config.schedule == "constant":
+        return config.learning_rate
+    warm_up = max(1, steps // 20)
+    if step < warm_up:
+        return config.learning_rate * (step + 1) / warm_up
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+
+class Learner:
+    """A model, its optimiser and this process's place among `count`; `windows` lie on `device`.
+
+    On a GPU the forward pass runs in bf16 (weights, softmax, normalisation and losses stay in fp32) unless the config
+    says otherwise, and a step never waits for the device.
+    """
+
+    def __init__(self, job: Job, windows: Windows, device: torch.device, rank: int = 0, count: int = 1) -> None:
+        self.config, self.windows, self.device, self.rank, self.count = job.config, windows, device, rank, count
+        torch.manual_seed(self.config.seed)  # the same weights on every process
+        self.model = Caspr(self.config, job.shape).to(device)
+        self.ddp = DistributedDataParallel(self.model) if count > 1 else self.model
+        kind = torch.optim.Adam if self.config.optimizer == "adam" else torch.optim.AdamW
+        self.optimizer = kind(
+            self.model.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay, fused=True
+        )
+
+    def step(self, step: int, steps: int, which: Tensor, instants: Tensor | None = None) -> Tensor:
+        """Learn from the sequences `which` [batch] of all processes together, step number `step` of `steps`.
+
+        `instants` [n] as Windows.random_instants gives them, None for the latest windows. Returns this process's share of
+        the loss of the step, a scalar on the device: the shares add up to the loss.
+        """
+        self._seed_dropout(step)
+        pieces = self.pieces(step, which, instants)
+        # The loss is a mean over the targets of the whole step, so every process needs the count of all.
+        counts = torch.stack([count_targets(batch, hide).flat() for batch, hide in pieces]).sum(0)
+        denominators = Denominators.from_flat(add_over_processes(counts))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(step, steps, self.config)
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        for last, (batch, hide) in enumerate(pieces, 1 - len(pieces)):
+            # DDP averages over processes and the step's loss is a sum of the shares: hence times count.
+            with self._no_sync(wait=last < 0):
+                with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+                    loss, _ = self.ddp(batch, hide, denominators)
+                (loss * self.count).backward()
+            total += loss.detach()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+        self.optimizer.step()
+        return total
+
+    def pieces(self, step: int, which: Tensor, instants: Tensor | None) -> list[tuple[Batch, Tensor]]:
+        """This process's share of the step's windows with their masks [b, t], cut into pieces."""
+        share, places = _share(which, self.rank, self.count)
+        # Drawn for the whole step, so that a mask depends on the step and the place in it, not on who works on it.
+        noise = torch.rand(
+            len(which),
+            self.config.sequence_length,
+            generator=draws(self.config, step, MASKS, self.device),
+            device=self.device,
+        )[places]
+        size = PIECE[self.device.type]
+        pieces = []
+        for part, noise_of_part in zip(share.to(self.device).split(size), noise.split(size), strict=True):
+            batch = self.windows.cut(part, None if instants is None else instants[part])
+            pieces.append((batch, draw_mask(batch.valid, self.config.mask_share, noise_of_part)))
+        return pieces
+
+    def _seed_dropout(self, step: int) -> None:
+        """Every process drops out for itself."""
+        if self.device.type == "cpu":
+            self.model.dropout_bits.seed(self.config.seed, step, DROPOUT, self.rank)
+        else:
+            torch.cuda.manual_seed((self.config.seed * 1_000_003 + step) * 1_009 + self.rank)
+
+    def _no_sync(self, wait: bool) -> contextlib.AbstractContextManager[None]:
+        """Gradients of all but the last piece of a step stay on their process."""
+        if wait and isinstance(self.ddp, DistributedDataParallel):
+            return self.ddp.no_sync()
+        return contextlib.nullcontext()
+
+
+def _share(which: Tensor, rank: int, count: int) -> tuple[Tensor, slice]:
+    """This process's part of a step's sequences, and where it lies: contiguous parts that differ by one at most.
+
+    A step of fewer sequences than processes leaves some with none; they still take part with the first sequence,
+    because every process must join every all-reduce. That step then weighs that one sequence more.
+    """
+    if len(which) < count:
+        return (which[:1], slice(0, 1)) if rank >= len(which) else (which[rank : rank + 1], slice(rank, rank + 1))
+    bounds = [len(which) * r // count for r in (rank, rank + 1)]
+    return which[slice(*bounds)], slice(*bounds)
