@@ -425,9 +425,9 @@ COLUMNS = (
     "processor s", "peak memory", "FLOP/s", "bytes/s",
 )  # fmt: skip
 NOTES = """\
-sequences/s: median of {rounds} rounds, from the slowest to the fastest.
-epoch s, total s, processor s: worked out from it for {sequences:,} sequences ({epochs}): steps alone, no start,
-  validation or checkpoint. processor s: an epoch's, all threads and processes.
+sequences/s: median of the rounds ({rounds}), from the slowest to the fastest.
+epoch s, total s, processor s: worked out from it, not run: {sequences:,} sequences an epoch, total {epochs}. Steps
+  alone: no start, validation or checkpoint. processor s: an epoch's, of all threads and processes.
 peak memory: the processes' peaks added up; one process holds the data of all that is measured in it.
 FLOP/s: of matrix products; bytes/s: operands and results of every operator, cached or not. Both are counted on
   {counted} sequences, per sequence, and multiplied by sequences/s."""
@@ -461,8 +461,8 @@ def table(result: dict[str, Any]) -> str:
         NOTES.format(
             rounds=len(result["rows"][0]["rates"]),
             sequences=sequences,
-            epochs=f"total: {epochs} epoch{'s' if epochs > 1 else ''}",
-            counted=COUNTED,
+            epochs=f"{epochs} epoch{'s' if epochs > 1 else ''}",
+            counted=min(COUNTED, sequences),
         )
     )
     return "\n".join(text)
