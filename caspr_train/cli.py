@@ -52,37 +52,42 @@ def train(options: argparse.Namespace) -> None:
     processes = Processes.choose(options.gpus, options.processes)
 
     from caspr_train.bundle import Bundle
+    from caspr_train.files import scratch
     from caspr_train.runs import Marts, model_version, train_bundle
 
     project, warehouse = _project(options)
     config = replace(config, sequence_length=project.published("activity_sequences", "sequence_length"))
     print(f"reading {warehouse}", flush=True)
-    marts = Marts.read(warehouse, config)
-    print(f"read {marts.describe()}", flush=True)
-    run = _runs(options) / model_version(marts, config)
-    if (run / "bundle").is_dir():
-        bundle = Bundle.load(run / "bundle")
-        print(f"this model is trained already (same data, config and code): {run}/bundle; delete it to train again")
-    else:
-        fitted = int((~marts.held_out(config)).sum())
-        print(
-            f"training preset {config.preset} on {processes}: {fitted:,} sequences, {config.epochs_for(fitted)} epochs",
-            flush=True,
-        )
-        bundle = train_bundle(marts, config, processes, project, run)
-        metrics = bundle.metrics
-        print(
-            f"trained {metrics['parameters']:,} weights in {metrics['seconds']:.0f} s, "
-            f"{metrics['sequences_per_second']:,.0f} sequences/s",
-            flush=True,
-        )
-    _embed_and_load(bundle, marts, run, processes, warehouse)
+    with scratch(_runs(options)) as folder:
+        marts = Marts.read(warehouse, config, folder)
+        print(f"read {marts.describe()}", flush=True)
+        run = _runs(options) / model_version(marts, config)
+        if (run / "bundle").is_dir():
+            bundle = Bundle.load(run / "bundle")
+            print(f"this model is trained already (same data, config and code): {run}/bundle; delete it to train again")
+        else:
+            fitted = int(marts.fitted().sum())
+            print(
+                f"training preset {config.preset} on {processes}: {fitted:,} sequences, "
+                f"{config.epochs_for(fitted)} epochs",
+                flush=True,
+            )
+            bundle = train_bundle(marts, config, processes, project, run)
+            metrics = bundle.metrics
+            print(
+                f"trained {metrics['parameters']:,} weights in {metrics['seconds']:.0f} s, "
+                f"{metrics['sequences_per_second']:,.0f} sequences/s",
+                flush=True,
+            )
+        _embed(bundle, marts, run, processes)
+    _load(run, warehouse)
 
 
 def embed(options: argparse.Namespace) -> None:
     """Embed every customer at every cutoff with an existing bundle, and load the embeddings."""
     from caspr_train.bundle import Bundle
     from caspr_train.distributed import Processes
+    from caspr_train.files import scratch
     from caspr_train.runs import Marts, latest_run
 
     processes = Processes.choose(options.gpus, None)
@@ -90,12 +95,14 @@ def embed(options: argparse.Namespace) -> None:
     bundle = Bundle.load(folder)
     _, warehouse = _project(options)
     print(f"reading {warehouse}", flush=True)
-    marts = Marts.read(warehouse, bundle)
-    print(f"read {marts.describe()}", flush=True)
-    run = _runs(options) / bundle.model_version
-    if not (run / "bundle").is_dir():
-        bundle.save(run / "bundle")  # so that the run's folder is whole wherever the bundle came from
-    _embed_and_load(bundle, marts, run, processes, warehouse)
+    with scratch(_runs(options)) as packed:
+        marts = Marts.read(warehouse, bundle, packed)
+        print(f"read {marts.describe()}", flush=True)
+        run = _runs(options) / bundle.model_version
+        if not (run / "bundle").is_dir():
+            bundle.save(run / "bundle")  # so that the run's folder is whole wherever the bundle came from
+        _embed(bundle, marts, run, processes)
+    _load(run, warehouse)
 
 
 def load(options: argparse.Namespace) -> None:
@@ -169,12 +176,11 @@ def _project(options: argparse.Namespace) -> tuple[DbtProject, Warehouse]:
     return project, open_warehouse(project, options.wait)
 
 
-def _embed_and_load(bundle: Bundle, marts: Marts, run: Path, processes: Processes, warehouse: Warehouse) -> None:
+def _embed(bundle: Bundle, marts: Marts, run: Path, processes: Processes) -> None:
     from caspr_train.runs import write_embeddings
 
     customers, items = write_embeddings(bundle, marts, run, "cuda" if processes.gpus else "cpu")
     print(f"embedded {customers:,} customers x cutoffs and {items:,} items into {run}", flush=True)
-    _load(run, warehouse)
 
 
 def _load(run: Path, warehouse: Warehouse) -> None:

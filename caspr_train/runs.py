@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +29,9 @@ from caspr_train.embedding import embed, write_customer_embeddings, write_item_e
 from caspr_train.encoding import Encoding
 from caspr_train.errors import DataError
 from caspr_train.files import whole
-from caspr_train.packing import held_out, pack
+from caspr_train.packing import count_customers, keys_of, pack_folder
 from caspr_train.project import DbtProject
-from caspr_train.sequences import PackedSequences
+from caspr_train.sequences import PackedSequences, load_held_out
 from caspr_train.trainer import Job, train
 from caspr_train.warehouse import Warehouse
 
@@ -50,17 +52,26 @@ LEARNING = [
 ]
 
 
-@dataclass
+@dataclass(frozen=True)
 class PackedCutoff:
+    """Sequences packed into a folder; mapped when they are asked for."""
+
     cutoff_at: datetime
     role: str
-    sequences: PackedSequences
-    keys: pa.Table
+    folder: Path
+
+    @property
+    def sequences(self) -> PackedSequences:
+        return PackedSequences.load(self.folder)
+
+    @property
+    def keys(self) -> pa.Table:
+        return keys_of(self.folder)
 
 
 @dataclass
 class Marts:
-    """What a run needs of the marts, packed: everything is read in one visit to the database."""
+    """What a run needs of the marts, packed into folders in one visit to the database."""
 
     encoding: Encoding
     cutoffs: list[PackedCutoff]
@@ -68,52 +79,57 @@ class Marts:
     watermark: datetime | None
 
     @classmethod
-    def read(cls, warehouse: Warehouse, encode_by: Config | Bundle) -> Marts:
-        """Read all cutoffs; fit the encoding on the train cutoffs, or take the bundle's if its schema is the same."""
+    def read(cls, warehouse: Warehouse, encode_by: Config | Bundle, folder: Path) -> Marts:
+        """Pack all cutoffs into `folder`, the train cutoffs together, with what is held out of the fit.
+
+        The encoding is fitted on the train cutoffs, or is the bundle's if its schema is the same. Rows are streamed,
+        once for the encoding and once to pack them: memory does not grow with the marts.
+        """
+        config = encode_by.config if isinstance(encode_by, Bundle) else encode_by
         with warehouse.reading() as reader:
             schema, rows = reader.schema(), reader.cutoffs()
+            training = [row["cutoff_at"] for row in rows if row["role"] == "train"]
+
+            def activities(cutoffs: list[datetime]) -> Iterator[pa.RecordBatch]:
+                return chain.from_iterable(reader.activities(schema, at) for at in cutoffs)
+
+            def profiles(cutoffs: list[datetime]) -> Iterator[pa.RecordBatch]:
+                return chain.from_iterable(reader.profiles(schema, at) for at in cutoffs)
+
             if isinstance(encode_by, Bundle):
                 encode_by.schema.expect_same(schema, encode_by.model_version)
                 _expect_no_future(encode_by, rows)
-            training = [row["cutoff_at"] for row in rows if row["role"] == "train"]
-            fitted = [(reader.activities(schema, at), reader.profiles(schema, at)) for at in training]
-            activities, profiles = (pa.concat_tables(tables) for tables in zip(*fitted, strict=True))
-            if not len(activities):
-                raise DataError(
-                    f"{warehouse}: activity_sequences has no rows at the train cutoff "
-                    f"{', '.join(map(str, training))}; expected activities before it. Do horizon_days and as_of "
-                    "suit this data? Set them and run `dbt build`"
-                )
-            if isinstance(encode_by, Bundle):
                 encoding = encode_by.encoding
             else:
-                encoding = Encoding(schema, encode_by.number_transform, encode_by.minimum_count)
-                encoding.fit(activities, profiles)
-            cutoffs = [PackedCutoff(training[-1], "train", *pack(activities, profiles, encoding))]
-            for row in rows:
-                if row["role"] != "train":
-                    at = row["cutoff_at"]
-                    cutoffs.append(
-                        PackedCutoff(
-                            at, row["role"], *pack(reader.activities(schema, at), reader.profiles(schema, at), encoding)
-                        )
-                    )
+                encoding = Encoding(schema, config.number_transform, config.minimum_count)
+                encoding.fit(activities(training), profiles(training))
+            together = [("train", training)]
+            together += [(row["role"], [row["cutoff_at"]]) for row in rows if row["role"] != "train"]
+            packed = []
+            for place, (role, cutoffs) in enumerate(together):
+                share = config.validation_share if role == "train" else None
+                target = folder / f"{place}-{role}"
+                try:
+                    pack_folder(target, activities(cutoffs), profiles(cutoffs), encoding, share)
+                except DataError as error:
+                    at = ", ".join(map(str, cutoffs))
+                    raise DataError(f"{warehouse}, {role} cutoff {at}: {error}") from None
+                packed.append(PackedCutoff(cutoffs[-1], role, target))
             horizon = rows[0]["horizon_ends_at"] - rows[0]["cutoff_at"]  # the same for all cutoffs
-            return cls(encoding, cutoffs, int(horizon.total_seconds()), reader.watermark())
+            return cls(encoding, packed, int(horizon.total_seconds()), reader.watermark())
 
     @property
     def train(self) -> PackedCutoff:
         """The sequences of all train cutoffs together; its cutoff_at is the newest of them."""
         return self.cutoffs[0]
 
-    def held_out(self, config: Config) -> np.ndarray:
-        """Which train sequences [n] bool are kept out of the fit; none where that would leave no customer to fit on."""
-        out = held_out(self.train.keys["customer_id"], config.validation_share)
-        return out & ~out.all()
+    def fitted(self) -> np.ndarray:
+        """Which train sequences [n] bool are fitted on; the others are held out."""
+        return ~load_held_out(self.train.folder).numpy()
 
     def describe(self) -> str:
-        activities = sum(len(c.sequences.age) for c in self.cutoffs)
-        sequences = sum(len(c.sequences) for c in self.cutoffs)
+        packed = [c.sequences for c in self.cutoffs]
+        activities, sequences = sum(len(p.age) for p in packed), sum(map(len, packed))
         lines = f"{sequences:,} sequences of {activities:,} activities at {len(self.cutoffs)} cutoffs"
         wrong = {k: n for k, n in self.encoding.not_finite_.items() if n}
         if wrong:
@@ -132,9 +148,11 @@ def model_version(marts: Marts, config: Config) -> str:
             sort_keys=True,
         ).encode()
     )
-    for name, tensor in sorted(marts.train.sequences.tensors().items()):
-        digest.update(name.encode())
-        digest.update(tensor.contiguous().numpy().data.cast("B") if tensor.numel() else b"")
+    for path in sorted(marts.train.folder.glob("*.npy")):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
     package = Path(caspr_train.__file__).parent
     for name in LEARNING:
         digest.update((package / name).read_bytes())
@@ -143,8 +161,6 @@ def model_version(marts: Marts, config: Config) -> str:
 
 def train_bundle(marts: Marts, config: Config, processes: Processes, project: DbtProject, run: Path) -> Bundle:
     """Train on the train cutoffs and write `run`/bundle. A run that is interrupted leaves no bundle."""
-    out = torch.from_numpy(marts.held_out(config))
-    fitted, lengths = ~out, marts.train.sequences.offsets.diff()
     looks_ahead = config.next_event_weight or config.future_window_weight
     horizon_seconds = marts.horizon_seconds if looks_ahead else 0
     job = Job(config, shape_of(marts.encoding), marts.encoding.days_scaler, horizon_seconds)
@@ -163,16 +179,15 @@ def train_bundle(marts: Marts, config: Config, processes: Processes, project: Db
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
-        tensors = {**marts.train.sequences.tensors(), "held_out": out}
-        safetensors.torch.save_file(tensors, work / "sequences.safetensors")
+        (work / "packed").symlink_to(marts.train.folder.resolve())
         launch(train, processes, work, work, job)
         metrics = json.loads((work / "metrics.json").read_text())
         weights = safetensors.torch.load_file(work / "weights.safetensors")
     finally:
-        # The folder holds every customer's data: it goes, however the training ended.
         shutil.rmtree(work, ignore_errors=True)
+    fitted, lengths = marts.fitted(), np.diff(marts.train.sequences.offsets.numpy())
     metrics |= {
-        "customers": len(marts.train.keys["customer_id"].filter(pa.array(fitted.numpy())).unique()),
+        "customers": count_customers(marts.train.keys, fitted),
         "sequences": int(fitted.sum()),
         "activities": int(lengths[fitted].sum()),
     }

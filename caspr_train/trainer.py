@@ -20,7 +20,7 @@ from caspr_train.log import TrainingLog
 from caspr_train.model import Caspr
 from caspr_train.objective import LOOKS_AHEAD, Denominators, count_targets, draw_mask, weighted
 from caspr_train.progress import Progress
-from caspr_train.sequences import PAD, PackedSequences, Windows
+from caspr_train.sequences import PackedSequences, Windows, load_held_out
 from caspr_train.stopping import Stop, Stopped, remembered
 
 __all__ = ["Job", "Learner", "learning_rate", "train", "validate"]
@@ -32,7 +32,7 @@ MOST_VALIDATED = 20_000  # sequences
 
 
 def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -> Caspr:
-    """Fit on `folder`/sequences.safetensors; rank 0 writes weights.safetensors and metrics.json there.
+    """Fit on the packed folder `folder`/packed; rank 0 writes weights.safetensors and metrics.json there.
 
     Checkpoints lie in `folder`/checkpoints; with `job.resume` the training goes on from the newest. Every step is a
     function of (seed, step) and of what the step before left, so that goes on to the same weights, bit for bit on a CPU.
@@ -41,9 +41,8 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
     import safetensors.torch
 
     config = job.config
-    tensors = safetensors.torch.load_file(folder / "sequences.safetensors")
-    held_out = tensors.pop("held_out")
-    windows = job.windows(PackedSequences(**tensors).to(device))
+    held_out = load_held_out(folder / "packed")
+    windows = job.windows(PackedSequences.load(folder / "packed").to(device))
     fit, validation = torch.nonzero(~held_out)[:, 0], torch.nonzero(held_out)[:, 0]
     if not len(fit):
         raise DataError("no customer is left to fit on after the validation split; expected at least two customers")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import safetensors.torch
 import torch
 
 from caspr_train.bundle import shape_of
@@ -85,5 +84,5 @@ def training_folder(folder: Path, config: Config, **options) -> Job:
     """A folder as trainer.train expects it; the job to run there."""
     sequences, encoding, keys = packed(config, **options)
     out = torch.from_numpy(held_out(keys["customer_id"], config.validation_share))
-    safetensors.torch.save_file({**sequences.tensors(), "held_out": out}, folder / "sequences.safetensors")
+    sequences.save(folder / "packed", out)
     return job_of(config, encoding)

@@ -1,13 +1,21 @@
+import subprocess
+import sys
+import threading
+from dataclasses import fields
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
+from caspr_train import encoding as encoding_module
 from caspr_train.config import preset
 from caspr_train.encoding import Encoding
 from caspr_train.errors import DataError
-from caspr_train.packing import held_out, pack
-from caspr_train.sequences import PAD
+from caspr_train.files import scratch
+from caspr_train.packing import count_customers, held_out, keys_of, pack, pack_folder
+from caspr_train.sequences import PAD, Batch, PackedSequences, batches, load_held_out, write_packed
 from tests.frames import DAY, SCHEMA, marts, packed, windows_of
 
 CONFIG = preset("default", sequence_length=5)
@@ -91,3 +99,203 @@ def test_a_customer_is_held_out_or_not_whatever_else_is_there():
     out = held_out(names, 0.1)
     assert 0.08 < out.mean() < 0.12
     np.testing.assert_array_equal(out[100:200], held_out(names.slice(100, 100), 0.1))
+
+
+def same_tensors(one: PackedSequences | Batch, other: PackedSequences | Batch) -> None:
+    for f in fields(one):
+        first, second = getattr(one, f.name), getattr(other, f.name)
+        assert first.dtype == second.dtype and torch.allclose(first, second, rtol=0, atol=0, equal_nan=True), f.name
+
+
+def in_batches(table: pa.Table, seed: int) -> list[pa.RecordBatch]:
+    """The rows in batches of uneven size, some of none."""
+    borders = np.sort(np.random.default_rng(seed).integers(0, len(table) + 1, 9)).tolist()
+    pieces = zip([0, *borders], [*borders, len(table)], strict=True)
+    return [batch for start, end in pieces for batch in table.slice(start, end - start).combine_chunks().to_batches()]
+
+
+def test_what_is_fitted_and_packed_does_not_depend_on_the_borders_of_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoding_module, "CHUNK", 64)  # sequences that lie across many pieces
+    activities, profiles = marts(300)
+    encoding = Encoding(SCHEMA).fit(activities, profiles)
+    expected, keys = pack(activities, profiles, encoding)
+    for seed in range(3):
+        again = Encoding(SCHEMA).fit(in_batches(activities, seed), in_batches(profiles, seed))
+        assert again.as_dict() == encoding.as_dict()
+        folder = tmp_path / str(seed)
+        pack_folder(folder, in_batches(activities, seed), in_batches(profiles, seed), again, 0.2)
+        same_tensors(PackedSequences.load(folder), expected)
+        assert keys_of(folder).equals(keys)
+        np.testing.assert_array_equal(load_held_out(folder).numpy(), held_out(keys["customer_id"], 0.2))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2"]
+
+
+def test_streams_are_refused_for_the_same_reasons_and_leave_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoding_module, "CHUNK", 16)
+    activities, profiles = marts(30)
+    encoding = Encoding(SCHEMA).fit(activities, profiles)
+    age = activities["seconds_before_cutoff"].to_numpy().copy()
+    age[-3:] = 0
+    late = activities.set_column(4, "seconds_before_cutoff", pa.array(age))
+    other = profiles.set_column(0, "customer_id", pa.array([*profiles["customer_id"].to_pylist()[:-1], "zz"]))
+    for rows, people, message in (
+        (late, profiles, "3 rows lie at or after"),
+        (activities, other, "customer_profiles has 30 rows and activity_sequences 30 sequences, or not the same ones"),
+        (activities, profiles.slice(0, 29), "has 29 rows and activity_sequences 30"),
+        (activities.slice(1), profiles, "position does not count"),
+        (activities.slice(0, 0), profiles, "no rows to pack"),
+    ):
+        with pytest.raises(DataError, match=message):
+            pack_folder(tmp_path / "packed", in_batches(rows, 1), in_batches(people, 2), encoding, 0.1)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_saved_folder_is_mapped_and_equals_what_was_saved(tmp_path):
+    sequences, _, keys = packed(CONFIG)
+    out = torch.from_numpy(held_out(keys["customer_id"], 0.1))
+    sequences.save(tmp_path / "packed", out)
+    again = PackedSequences.load(tmp_path / "packed")
+    same_tensors(again, sequences)
+    assert torch.equal(load_held_out(tmp_path / "packed"), out)
+    assert str(tmp_path / "packed" / "categories.npy") in Path("/proc/self/maps").read_text(), "mapped, not read"
+    same_tensors(
+        windows_of(CONFIG, again, _).cut(torch.arange(9)), windows_of(CONFIG, sequences, _).cut(torch.arange(9))
+    )
+
+
+@pytest.mark.parametrize("name", ["categories", "age", "offsets", "profile_numbers", "held_out"])
+def test_a_packed_file_that_was_cut_short_or_is_gone_is_named(tmp_path, name):
+    sequences, _, _ = packed(CONFIG, customers=20)
+    sequences.save(tmp_path, torch.zeros(20, dtype=torch.bool))
+    path = tmp_path / f"{name}.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    for _ in range(2):
+        with pytest.raises(DataError, match=f"{name}.npy cannot be read"):
+            PackedSequences.load(tmp_path)
+            load_held_out(tmp_path)
+        path.unlink(missing_ok=True)
+
+
+def test_packed_files_of_two_builds_are_told_apart(tmp_path):
+    for folder, customers in ((tmp_path / "one", 20), (tmp_path / "two", 21)):
+        packed(CONFIG, customers=customers)[0].save(folder)
+    (tmp_path / "one" / "money.npy").rename(tmp_path / "two" / "money.npy")
+    with pytest.raises(DataError, match=r"money.npy has \d+ rows, expected \d+"):
+        PackedSequences.load(tmp_path / "two")
+
+
+def test_an_error_while_packing_leaves_what_was_there(tmp_path):
+    sequences, _, _ = packed(CONFIG, customers=20)
+    sequences.save(tmp_path / "packed")
+    with pytest.raises(RuntimeError), write_packed(tmp_path / "packed") as (_, append):
+        append("age", np.zeros(3, np.int32))
+        raise RuntimeError
+    same_tensors(PackedSequences.load(tmp_path / "packed"), sequences)
+    assert [path.name for path in tmp_path.iterdir()] == ["packed"]
+
+
+def test_batches_read_ahead_are_those_of_a_resident_run():
+    sequences, encoding, _ = packed(CONFIG)
+    windows = windows_of(CONFIG, sequences, encoding)
+    instants = windows.random_instants(torch.Generator().manual_seed(3))
+    cuts = [(which, instants[which]) for which in torch.randperm(len(sequences)).split(7)]
+    cpu = torch.device("cpu")
+    resident, ahead = list(batches(windows, cuts, cpu)), list(batches(windows, iter(cuts), cpu, ahead=3))
+    assert len(resident) == len(ahead) == len(cuts)
+    for one, other, cut in zip(resident, ahead, cuts, strict=True):
+        same_tensors(one, other)
+        same_tensors(one, windows.cut(*cut))
+
+
+def test_an_error_while_reading_ahead_comes_with_its_batch_and_no_thread_is_left():
+    sequences, encoding, _ = packed(CONFIG)
+    windows = windows_of(CONFIG, sequences, encoding)
+    good, bad = torch.arange(5), torch.tensor([10_000])
+    reading = batches(windows, [(good, good), (good, good), (bad, bad), (good, good)], torch.device("cpu"), ahead=2)
+    same_tensors(next(reading), windows.cut(good, good))
+    next(reading)
+    with pytest.raises(IndexError):
+        next(reading)
+    stopped = batches(windows, ((good, good) for _ in range(1000)), torch.device("cpu"), ahead=2)
+    next(stopped)
+    stopped.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "caspr_train.batches"]
+
+
+def test_the_bisection_finds_what_counting_finds():
+    sequences, encoding, _ = packed(CONFIG, customers=150, longest=64)
+    windows = windows_of(CONFIG, sequences, encoding)
+    which = torch.arange(len(sequences))
+    age = sequences.age.long()
+    for instant in (
+        which * 0 - 1,
+        which * 0,
+        which * 0 + 2**31,
+        age[sequences.offsets[1:] - 1],
+        windows.oldest_age().long(),
+    ):
+        found = windows._rows_before(which, instant) - sequences.offsets[:-1]
+        own = zip(sequences.offsets, sequences.offsets[1:], instant, strict=False)
+        counted = [int((age[start:end] > at).sum()) for start, end, at in own]
+        assert found.tolist() == counted
+
+
+def test_one_absurd_amount_leaves_the_others_money_as_it_is():
+    activities, profiles = marts(50)
+    encoding = Encoding(SCHEMA).fit(activities, profiles)
+    amounts = activities["amount"].to_numpy().copy()
+    expected, _ = pack(activities, profiles, encoding)
+    first = int(np.flatnonzero(~np.isnan(amounts))[0])
+    amounts[first] = 1e101
+    absurd, _ = pack(activities.set_column(7, "amount", pa.array(amounts)), profiles, encoding)
+    which = torch.arange(len(absurd))
+    owner = int((absurd.offsets <= first).sum()) - 1
+    plain, odd = (
+        windows_of(CONFIG, s, encoding).cut(which, windows_of(CONFIG, s, encoding).oldest_age().long())
+        for s in (expected, absurd)
+    )
+    others = (which != owner) & ~plain.future.isnan().any(1)
+    assert others.sum() > 10 and torch.equal(plain.future[others], odd.future[others])
+    assert not odd.future.isinf().any()
+
+
+def test_a_single_customer_and_a_window_of_one(tmp_path):
+    activities, profiles = marts(1)
+    encoding = Encoding(SCHEMA).fit(activities, profiles)
+    pack_folder(tmp_path / "packed", activities, profiles, encoding, 0.999)
+    assert load_held_out(tmp_path / "packed").tolist() == [False], "there would be no customer to fit on"
+    sequences, one = PackedSequences.load(tmp_path / "packed"), preset("default", sequence_length=1)
+    batch = windows_of(one, sequences, encoding).cut(torch.tensor([0]))
+    assert batch.valid.tolist() == [[True]] and torch.equal(batch.categories[0, 0], sequences.categories[-1].long())
+
+
+def test_customers_are_counted_once_over_all_their_sequences():
+    keys = pa.table({"customer_id": ["a", "b", "a", "c"], "cutoff_at": pa.array([0, 0, 1, 1], pa.timestamp("us"))})
+    assert count_customers(keys, np.array([True, True, True, False])) == 2
+
+
+def test_a_scratch_folder_goes_with_its_process_and_one_in_use_stays(tmp_path):
+    runs = tmp_path / "runs"
+    code = (
+        "import os, sys; from pathlib import Path; from caspr_train.files import scratch\n"
+        "with scratch(Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'secret').write_text('x'); os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(runs)], check=False)
+    (left,) = runs.iterdir()
+    assert (left / "secret").is_file()
+    with scratch(runs) as one:
+        assert list(runs.iterdir()) == [one], "what a killed process left is gone"
+        with scratch(runs) as two:
+            assert sorted(runs.iterdir()) == sorted([one, two])
+    assert list(runs.iterdir()) == []
+    runs.rmdir()
+    with scratch(runs):
+        pass
+    assert not runs.exists(), "nothing was made, nothing is left"
+
+
+def test_runs_that_cannot_be_written_are_one_line(tmp_path):
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(DataError, match=r"cannot be written .*name another with --runs"), scratch(tmp_path / "runs"):
+        pass

@@ -18,6 +18,9 @@ from caspr_train.warehouse.reader import Reader
 from caspr_train.warehouse.trained import RUN_TABLES, first_line
 
 SECONDS_BETWEEN_TRIES = 1.0
+ROWS_A_BATCH = 65_536
+# Left alone, DuckDB takes 80 % of the machine's memory to order the activities; above this it uses the disk.
+MEMORY = "2GiB"
 
 
 @dataclass
@@ -39,7 +42,14 @@ class DuckDBWarehouse:
         """A read-only connection to the marts, open inside the block only."""
         connection = self._open(read_only=True)
         try:
-            yield Reader(self.project, str(self), lambda sql: self._query(connection, sql))
+            if "memory_limit" not in (self.project.credentials.config_options or {}):
+                connection.execute(f"set memory_limit = '{MEMORY}'")
+            yield Reader(
+                self.project,
+                str(self),
+                lambda sql: self._query(connection, sql),
+                lambda sql: self._stream(connection, sql),
+            )
         finally:
             connection.close()
 
@@ -74,14 +84,26 @@ class DuckDBWarehouse:
         return rows
 
     def _query(self, connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
-        try:
+        with self._one_line():
             return connection.sql(sql).to_arrow_table()
+
+    def _stream(self, connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pa.RecordBatch]:
+        with self._one_line():
+            yield from connection.sql(sql).to_arrow_reader(ROWS_A_BATCH)
+
+    @contextmanager
+    def _one_line(self) -> Iterator[None]:
+        """Errors of DuckDB, and of Arrow while it hands on DuckDB's rows, as a DataError."""
+        try:
+            yield
         except duckdb.CatalogException as error:
             raise DataError(f"{self}: {first_line(error)}; run `dbt build` first") from None
         except duckdb.BinderException as error:
             raise DataError(
                 f"{self}: {first_line(error)}; the marts were built from other settings, run `dbt build` again"
             ) from None
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            raise DataError(f"{self}: a mart cannot be read: {first_line(error)}") from None
 
     def _open(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         """Connect, waiting while another process holds the file."""

@@ -39,7 +39,13 @@ class PostgresWarehouse:
         with self._connected() as connection, connection.cursor() as cursor:
             cursor.execute("set transaction isolation level repeatable read, read only")
             by_bytes = 'customer_id collate "C"'
-            yield Reader(self.project, str(self), lambda sql: self._query(cursor, sql), by_customer=by_bytes)
+            yield Reader(
+                self.project,
+                str(self),
+                lambda sql: self._query(cursor, sql),
+                lambda sql: self._stream(cursor, sql),
+                by_customer=by_bytes,
+            )
 
     def load(self, run: Path) -> dict[str, int]:
         """Replace the trainer's tables by the files of the folder `run` in one transaction; rows by table.
@@ -76,6 +82,13 @@ class PostgresWarehouse:
             cursor.execute(sql)
             return without_zone(cursor.fetch_arrow_table())
         except _errors() as error:
+            raise self._data_error(error, "a mart cannot be read") from None
+
+    def _stream(self, cursor: Any, sql: str) -> Iterator[pa.RecordBatch]:
+        try:
+            cursor.execute(sql)
+            yield from map(without_zone, cursor.fetch_record_batch())
+        except (*_errors(), pa.ArrowException, OSError) as error:  # Arrow's: in the middle of the rows
             raise self._data_error(error, "a mart cannot be read") from None
 
     @contextmanager

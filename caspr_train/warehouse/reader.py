@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -13,18 +14,22 @@ from caspr_train.errors import DataError
 from caspr_train.project import DbtProject
 from caspr_train.schema import Schema
 
+Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
+
 
 @dataclass
 class Reader:
     """Queries on an open connection; every result is an Arrow table with times as timestamp[us] in UTC, without a zone.
 
-    `run` runs SQL and raises DataError in one line; `quote` is the quotation mark of the warehouse's names, and
-    `by_customer` orders by the bytes of customer_id, so that the same data are the same batches everywhere.
+    `run` runs SQL and raises DataError in one line, `run_in_batches` does the same a batch of rows at a time. `quote`
+    is the quotation mark of the warehouse's names, and `by_customer` orders by the bytes of customer_id, so that the
+    same data are the same batches everywhere.
     """
 
     project: DbtProject
     where: str
     run: Callable[[str], pa.Table]
+    run_in_batches: Callable[[str], Iterator[pa.RecordBatch]]
     quote: str = '"'
     by_customer: str = "customer_id"
 
@@ -42,20 +47,20 @@ class Reader:
             )
         return rows
 
-    def activities(self, schema: Schema, cutoff: datetime) -> pa.Table:
-        """Rows of activity_sequences at the cutoff, ordered by customer and position."""
+    def activities(self, schema: Schema, cutoff: datetime) -> Iterator[pa.RecordBatch]:
+        """Rows of activity_sequences at the cutoff, ordered by customer and position; read as they are asked for."""
         columns = ["customer_id", "cutoff_at", "position", SECONDS_SINCE_PREVIOUS, SECONDS_BEFORE_CUTOFF]
         columns += [self._quoted(a.column) for a in schema.attributes if a.scope == "sequence"]
-        return self.query(
+        return self.stream(
             f"select {', '.join(columns)} from {{activity_sequences}} where cutoff_at = {_instant(cutoff)} "
             f"order by {self.by_customer}, position"
         )
 
-    def profiles(self, schema: Schema, cutoff: datetime) -> pa.Table:
-        """Rows of customer_profiles at the cutoff, ordered by customer."""
+    def profiles(self, schema: Schema, cutoff: datetime) -> Iterator[pa.RecordBatch]:
+        """Rows of customer_profiles at the cutoff, ordered by customer; read as they are asked for."""
         columns = ["customer_id", "cutoff_at"]
         columns += [self._quoted(a.column) for a in schema.attributes if a.scope == "profile"]
-        return self.query(
+        return self.stream(
             f"select {', '.join(columns)} from {{customer_profiles}} where cutoff_at = {_instant(cutoff)} "
             f"order by {self.by_customer}"
         )
@@ -78,6 +83,10 @@ class Reader:
         """`sql` with {model} in the place of each mart's name."""
         return self.run(sql.format_map(_Relations(self.project)))
 
+    def stream(self, sql: str) -> Iterator[pa.RecordBatch]:
+        """The same a batch at a time, of any size but bounded. One stream at a time: end it before the next query."""
+        return self.run_in_batches(sql.format_map(_Relations(self.project)))
+
     def _quoted(self, column: str) -> str:
         return self.quote + column.replace(self.quote, self.quote * 2) + self.quote
 
@@ -96,9 +105,9 @@ def _instant(at: datetime) -> str:
     return f"cast('{at.isoformat(' ', 'microseconds')}' as timestamp)"
 
 
-def without_zone(table: pa.Table) -> pa.Table:
-    """The table with every timestamp as timestamp[us] of its UTC time."""
-    for place, column in enumerate(table.schema):
+def without_zone(rows: Rows) -> Rows:
+    """The table or batch with every timestamp as timestamp[us] of its UTC time."""
+    for place, column in enumerate(rows.schema):
         if pa.types.is_timestamp(column.type) and column.type != pa.timestamp("us"):
-            table = table.set_column(place, column.name, table[place].cast(pa.timestamp("us")))
-    return table
+            rows = rows.set_column(place, column.name, rows.column(place).cast(pa.timestamp("us")))
+    return rows

@@ -37,7 +37,13 @@ class SparkWarehouse:
     def reading(self) -> Iterator[Reader]:
         """A session, open inside the block only."""
         with self._session() as session:
-            yield Reader(self.project, str(self), lambda sql: self._query(session, sql), quote="`")
+            yield Reader(
+                self.project,
+                str(self),
+                lambda sql: self._query(session, sql),
+                lambda sql: self._stream(session, sql),
+                quote="`",
+            )
 
     def load(self, run: Path) -> dict[str, int]:
         """Replace the trainer's tables by the files of the folder `run`; rows by table. See above for what is atomic.
@@ -92,6 +98,10 @@ class SparkWarehouse:
             return without_zone(session.sql(sql).toArrow())
         except _errors() as error:
             raise self._data_error(error, "a mart cannot be read") from None
+
+    def _stream(self, session: Any, sql: str) -> Iterator[pa.RecordBatch]:
+        """Arrow reaches the driver as one table: a mart's rows of one cutoff have to fit its memory."""
+        yield from self._query(session, sql).to_batches()
 
     @contextmanager
     def _session(self) -> Iterator[Any]:
