@@ -79,17 +79,20 @@ def _kkbox(customers: int, seed: int) -> PackedSequences:
     categories = np.empty((rows, len(KKBOX_VALUES)), np.int16)
     for i, values in enumerate(KKBOX_VALUES):
         categories[:, i] = rng.integers(RESERVED, RESERVED + values, rows, dtype=np.int16)
+    numbers = np.empty((rows, KKBOX_NUMBERS + 1), np.float16)
+    for i in range(KKBOX_NUMBERS + 1):
+        numbers[:, i] = rng.standard_normal(rows, np.float32)
     # One activity a day for 15 days; the seconds between them are drawn like any other number.
     day = int(SECONDS_PER_DAY)
     age = np.tile(np.arange(KKBOX_LENGTH, 0, -1) * day, customers) - rng.integers(0, day, rows)
     return PackedSequences(
         categories=torch.from_numpy(categories),
-        numbers=torch.from_numpy(rng.standard_normal((rows, KKBOX_NUMBERS + 1), np.float32)),
+        numbers=torch.from_numpy(numbers),
         age=torch.from_numpy(age.astype(np.int32)),
         money=torch.from_numpy(rng.standard_normal(rows, np.float32)),
         offsets=torch.arange(customers + 1) * KKBOX_LENGTH,
         profile_categories=torch.zeros(customers, 0, dtype=torch.int16),
-        profile_numbers=torch.zeros(customers, 0),
+        profile_numbers=torch.zeros(customers, 0, dtype=torch.float16),
     )
 
 
@@ -530,21 +533,11 @@ def numbers(option: str, text: str | None) -> list[int | None]:
 
 
 def _marts(project: Any, warehouse: Any, config: Config, folder: Path) -> tuple[Data, Config]:
-    """The train cutoff of the marts, written to `folder` for every process to read."""
-    import safetensors.torch
-
+    """The train cutoffs of the marts, packed into `folder`, which every process maps."""
     from caspr_train.bundle import shape_of
     from caspr_train.runs import Marts
 
     config = replace(config, sequence_length=project.published("activity_sequences", "sequence_length"))
-    marts = Marts.read(warehouse, config)
-    path = folder / "sequences.safetensors"
-    safetensors.torch.save_file(marts.train.sequences.tensors(), path)
-    encoding = marts.encoding
-    return Data(partial(_read, path), shape_of(encoding), encoding.days_scaler, marts.horizon_seconds), config
-
-
-def _read(path: Path) -> PackedSequences:
-    import safetensors.torch
-
-    return PackedSequences(**safetensors.torch.load_file(path))
+    marts = Marts.read(warehouse, config, folder)
+    source, encoding = partial(PackedSequences.load, marts.train.folder), marts.encoding
+    return Data(source, shape_of(encoding), encoding.days_scaler, marts.horizon_seconds), config
