@@ -384,7 +384,7 @@ def _row(
     """A round's rate is that of its slowest process; processor time and memory are sums over the processes."""
     rates = [same[0].sequences / max(m.seconds for m in same) for same in rounds]
     rate = statistics.median(rates)
-    processor = statistics.median(sum(m.processor_seconds for m in same) / same[0].sequences for same in rounds)
+    processor_rates = [same[0].sequences / sum(m.processor_seconds for m in same) for same in rounds]
     return {
         "what": name,
         "processes": processes.count,
@@ -394,23 +394,27 @@ def _row(
         "sequences_per_second": rate,
         "epoch_seconds": sequences / rate,
         "total_seconds": sequences / rate * plan.config.epochs_for(sequences) if name.endswith("train") else None,
-        "processor_seconds": processor * sequences,
+        "processor_seconds": sequences / statistics.median(processor_rates),
         "peak_bytes": max(sum(m.peak_bytes for m in same) for same in rounds),
         "flops_per_sequence": cost[0],
         "bytes_per_sequence": cost[1],
         "rates": rates,
+        "processor_rates": processor_rates,
         "rounds": [[asdict(m) for m in same] for same in rounds],
     }
 
 
-def _ratios(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """Rates against rates of the same round."""
-    by = {(row["what"], row["device"], row["processes"]): row["rates"] for row in rows}
+def _ratios(rows: list[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
+    """Rates against rates of the same round, by the clock and by processor time, which other work disturbs less."""
+    by = {(row["what"], row["device"], row["processes"]): row for row in rows}
     ratios = {}
 
     def ratio(text: str, above: tuple[str, str, int], below: tuple[str, str, int]) -> None:
         if above in by and below in by:
-            ratios[text] = [a / b for a, b in zip(by[above], by[below], strict=True)]
+            ratios[text] = {
+                name: [a / b for a, b in zip(by[above][rates], by[below][rates], strict=True)]
+                for name, rates in (("clock", "rates"), ("processor", "processor_rates"))
+            }
 
     for what, device, processes in by:
         if processes == 1:
@@ -456,8 +460,10 @@ def table(result: dict[str, Any]) -> str:
         for line in lines
     ]
     for name, ratios in result["ratios"].items():
+        clock = ratios["clock"]
         text.append(
-            f"{name}: {statistics.median(ratios):.2f} x  (from {min(ratios):.2f} to {max(ratios):.2f}, round by round)"
+            f"{name}: {statistics.median(clock):.2f} x  (from {min(clock):.2f} to {max(clock):.2f}, round by round; "
+            f"{statistics.median(ratios['processor']):.2f} x by processor time)"
         )
     epochs = config.epochs_for(sequences)
     text.append(

@@ -76,12 +76,14 @@ def test_every_figure_follows_from_the_rounds(measured):
         assert all(m["sequences"] == 400 and m["seconds"] > 0 and m["peak_bytes"] > 0 for r in row["rounds"] for m in r)
         rates = [400 / max(m["seconds"] for m in same) for same in row["rounds"]]
         assert row["rates"] == pytest.approx(rates)
+        used = [400 / sum(m["processor_seconds"] for m in same) for same in row["rounds"]]
+        assert row["processor_rates"] == pytest.approx(used)
         assert row["sequences_per_second"] == pytest.approx(statistics.median(rates))
         assert row["epoch_seconds"] == pytest.approx(600 / statistics.median(rates))
         if row["what"] == "train":
             assert row["total_seconds"] == pytest.approx(row["epoch_seconds"] * 334)  # of three steps: the first 1000
         assert (row["flops_per_sequence"] == 0) == row["what"].endswith("input")
-    rates = {(row["what"], row["processes"]): row["rates"] for row in result["rows"]}
+    rows = {(row["what"], row["processes"]): row for row in result["rows"]}
     pairs = {
         "train / reference train": (("train", 1), ("reference train", 1)),
         "input / reference input": (("input", 1), ("reference input", 1)),
@@ -90,9 +92,10 @@ def test_every_figure_follows_from_the_rounds(measured):
     }
     assert set(result["ratios"]) == set(pairs)
     for name, (above, below) in pairs.items():
-        expected = [a / b for a, b in zip(rates[above], rates[below], strict=True)]
-        assert result["ratios"][name] == pytest.approx(expected)
-        assert f"{name}: {statistics.median(expected):.2f} x" in text
+        for kind, of in (("clock", "rates"), ("processor", "processor_rates")):
+            expected = [a / b for a, b in zip(rows[above][of], rows[below][of], strict=True)]
+            assert result["ratios"][name][kind] == pytest.approx(expected)
+        assert f"{name}: {statistics.median(result['ratios'][name]['clock']):.2f} x" in text
 
 
 def counted(customers: int = 512, **changes) -> dict[str, tuple[float, float]]:
