@@ -1,7 +1,7 @@
 """Checkpoints of a training: two files each, whole or not there, and always the two newest of them.
 
-`step-00000120.safetensors` holds tensors (weights, the optimiser's moments, the best weights so far), the JSON beside it
-everything else and the checksum of the tensors. The JSON is written last: without it there is no checkpoint.
+`step-00000120.safetensors` holds tensors (weights, the optimiser's moments, the best weights so far), the JSON beside
+it everything else and the checksum of the tensors. The JSON is written last: without it there is no checkpoint.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ def save(
     except OSError as error:
         reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
         kept = found(folder)
+        if all(here.step != progressed.step for here in kept):
+            (folder / f"{name}.safetensors").unlink(missing_ok=True)
         raise DataError(
             f"no checkpoint could be written to {folder} at step {progressed.step}: {reason}. "
             + (f"The one of step {kept[0].step} is intact" if kept else "There is none from before")
@@ -124,7 +126,9 @@ def expect_same(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]
     """DataError, naming the keys that differ, unless both are the same training."""
     names = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
     if names:
-        differ = "; ".join(f"{key} is {_short(theirs.get(key))} there and {_short(ours.get(key))} here" for key in names)
+        differ = "; ".join(
+            f"{key} is {_short(theirs.get(key))} there and {_short(ours.get(key))} here" for key in names
+        )
         raise DataError(
             f"{folder} belongs to another training: {differ}. Train into a folder of its own (leave --resume out), or "
             "give the data and options that it began with"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from caspr_train import __version__
 from caspr_train.errors import CasprError, UsageError
+from caspr_train.world import World
 
 if TYPE_CHECKING:  # torch takes seconds to import: each command imports what it needs
     from caspr_train.bundle import Bundle
@@ -19,7 +23,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: each command imports what it
     from caspr_train.runs import Marts
     from caspr_train.warehouse import Warehouse
 
-COMMANDS = ("train", "embed", "load", "score", "report", "simulate", "bench")
+COMMANDS = ("train", "embed", "load", "prune", "score", "report", "info", "export", "simulate", "bench")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,9 +31,16 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or (arguments[0] not in COMMANDS and arguments[0] not in ("-h", "--help", "--version")):
         arguments.insert(0, "train")
-    options = _parser().parse_args(arguments)
     try:
-        options.command(options)
+        world = World.from_environment()
+        # What is wrong with the command line is said once, not by every process.
+        with contextlib.redirect_stderr(io.StringIO() if world and world.rank else sys.stderr):
+            options = _parser().parse_args(arguments)
+        if world is None:
+            options.meeting = None
+            options.command(options)
+        else:
+            _run_together(options, world)
     except CasprError as error:
         print(f"caspr_train: {error}", file=sys.stderr)
         return error.exit_code
@@ -42,18 +53,49 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _run_together(options: argparse.Namespace, world: World) -> None:
+    """Run a command that torchrun, mpirun or srun started several times."""
+    if options.command is not train:
+        if world.rank:
+            raise SystemExit(UsageError.exit_code)
+        raise UsageError(
+            f"{world.launcher} started {world.count} processes, but only training runs in several; start this command "
+            f"without {world.launcher}"
+        )
+    # torch warns, with its C++ stack, of names that do not resolve and of connections that close.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    from caspr_train.meeting import meeting
+
+    with meeting(world) as options.meeting:
+        options.command(options)
+
+
 def train(options: argparse.Namespace) -> None:
     """Train on the marts of the dbt target, embed every customer at every cutoff, load the embeddings."""
     from caspr_train.config import preset
-    from caspr_train.distributed import Processes
+    from caspr_train.distributed import Processes, follow
 
     # Usage first: whoever asks for four GPUs should not wait for a database to hear that there are none.
-    config = preset(options.preset, epochs=options.epochs, batch_size=options.batch_size, seed=options.seed)
-    processes = Processes.choose(options.gpus, options.processes)
+    config = preset(
+        options.preset,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        gpu_precision=options.gpu_precision,
+        seed=options.seed,
+    )
+    processes = Processes.choose(options.gpus, options.processes, options.meeting)
+    processes.expect_batch(config.batch_size)
+    processes.gather()
+    if processes.follows:
+        from caspr_train import trainer
+
+        follow(trainer.train, processes)
+        return
 
     from caspr_train.bundle import Bundle
     from caspr_train.files import scratch
-    from caspr_train.runs import Marts, model_version, train_bundle
+    from caspr_train.runs import Marts, expect_interrupted, identity, job_of, model_version, train_bundle
 
     project, warehouse = _project(options)
     config = replace(config, sequence_length=project.published("activity_sequences", "sequence_length"))
@@ -61,7 +103,11 @@ def train(options: argparse.Namespace) -> None:
     with scratch(_runs(options)) as folder:
         marts = Marts.read(warehouse, config, folder)
         print(f"read {marts.describe()}", flush=True)
-        run = _runs(options) / model_version(marts, config)
+        ours = identity(marts, config)
+        run = _runs(options) / model_version(ours)
+        if options.resume not in ("auto", "never"):
+            run = Path(options.resume)
+            expect_interrupted(run, ours)
         if (run / "bundle").is_dir():
             bundle = Bundle.load(run / "bundle")
             print(f"this model is trained already (same data, config and code): {run}/bundle; delete it to train again")
@@ -69,10 +115,12 @@ def train(options: argparse.Namespace) -> None:
             fitted = int(marts.fitted().sum())
             print(
                 f"training preset {config.preset} on {processes}: {fitted:,} sequences, "
-                f"{config.epochs_for(fitted)} epochs",
+                f"{config.epochs_for(fitted)} epochs, {processes.share_of(config.batch_size)}, learning rate "
+                f"{config.learning_rate:g} ({config.schedule}) for any number of processes",
                 flush=True,
             )
-            bundle = train_bundle(marts, config, processes, project, run)
+            job = job_of(marts, config, ours, options.resume != "never", options.checkpoint_minutes)
+            bundle = train_bundle(marts, job, processes, project, run)
             metrics = bundle.metrics
             print(
                 f"trained {metrics['parameters']:,} weights in {metrics['seconds']:.0f} s, "
@@ -84,7 +132,10 @@ def train(options: argparse.Namespace) -> None:
 
 
 def embed(options: argparse.Namespace) -> None:
-    """Embed every customer at every cutoff with an existing bundle, and load the embeddings."""
+    """Embed every customer at every cutoff with an existing bundle, and load the embeddings.
+
+    With --changed only those are worked out whose sequence or profile is another than the loaded vector was made of.
+    """
     from caspr_train.bundle import Bundle
     from caspr_train.distributed import Processes
     from caspr_train.files import scratch
@@ -96,7 +147,7 @@ def embed(options: argparse.Namespace) -> None:
     _, warehouse = _project(options)
     print(f"reading {warehouse}", flush=True)
     with scratch(_runs(options)) as packed:
-        marts = Marts.read(warehouse, bundle, packed)
+        marts = Marts.read(warehouse, bundle, packed, with_known=options.changed)
         print(f"read {marts.describe()}", flush=True)
         run = _runs(options) / bundle.model_version
         if not (run / "bundle").is_dir():
@@ -113,6 +164,15 @@ def load(options: argparse.Namespace) -> None:
     expect_complete(run)
     _, warehouse = _project(options)
     _load(run, warehouse)
+
+
+def prune(options: argparse.Namespace) -> None:
+    """Delete from the database the embeddings of old model versions, and of who is no customer any more."""
+    if options.keep < 1:
+        raise UsageError(f"--keep {options.keep}: expected a whole number of 1 or more")
+    project, warehouse = _project(options)
+    rows = warehouse.prune(options.keep)
+    print("deleted " + ", ".join(f"{n:,} rows of {project.source(table)}" for table, n in sorted(rows.items())))
 
 
 def score(options: argparse.Namespace) -> None:
@@ -140,6 +200,27 @@ def report(options: argparse.Namespace) -> None:
         print(report_text(reader))
 
 
+def info(options: argparse.Namespace) -> None:
+    """Print what a bundle holds: lineage, config, schema, data watermark, metrics."""
+    from caspr_train.bundle import Bundle
+    from caspr_train.info import info_text
+
+    folder = _bundle(options)
+    print(info_text(Bundle.load(folder), folder))
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write a bundle as model.onnx, with preprocessing.json that says what to feed it."""
+    from caspr_train.bundle import Bundle
+    from caspr_train.export import DESCRIPTION, MODEL, expect_exporter, export_onnx
+
+    expect_exporter()
+    folder = _bundle(options)
+    out = options.out or folder.absolute().parent / "onnx"
+    export_onnx(Bundle.load(folder), out)
+    print(f"wrote {out / MODEL} and {out / DESCRIPTION}")
+
+
 def simulate(options: argparse.Namespace) -> None:
     """Write the simulated demo shop: CSV into seeds/, or with --out Parquet of the same columns."""
     from caspr_train.simulate import write_shop
@@ -164,6 +245,12 @@ def _say_customers(done: int, customers: int) -> None:
         print(f"{done:,} of {customers:,} customers", file=sys.stderr, flush=True)
 
 
+def _bundle(options: argparse.Namespace) -> Path:
+    from caspr_train.runs import latest_run
+
+    return options.bundle or latest_run(_runs(options)) / "bundle"
+
+
 def _runs(options: argparse.Namespace) -> Path:
     return options.runs or options.project_dir / "runs"
 
@@ -180,7 +267,12 @@ def _embed(bundle: Bundle, marts: Marts, run: Path, processes: Processes) -> Non
     from caspr_train.runs import write_embeddings
 
     customers, items = write_embeddings(bundle, marts, run, "cuda" if processes.gpus else "cpu")
-    print(f"embedded {customers:,} customers x cutoffs and {items:,} items into {run}", flush=True)
+    known = customers.rows - customers.computed
+    print(
+        f"embedded {customers.computed:,} customers x cutoffs and {items:,} items into {run}"
+        + (f"; {known:,} have not changed and keep their vectors" if known else ""),
+        flush=True,
+    )
 
 
 def _load(run: Path, warehouse: Warehouse) -> None:
@@ -218,6 +310,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     runs = argparse.ArgumentParser(add_help=False)
     runs.add_argument("--runs", type=Path, help="folder of the runs (default: runs in the project's folder)")
+    here = argparse.ArgumentParser(add_help=False)
+    here.add_argument("--project-dir", type=Path, default=Path(), help="folder with the runs' folder (default: here)")
 
     def command(
         name: str, function: Callable[[argparse.Namespace], None], *parents: argparse.ArgumentParser
@@ -237,14 +331,41 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument(
         "--batch-size", type=int, help="sequences a step, all processes together (default: the preset's)"
     )
+    added.add_argument("--learning-rate", type=float, help="(default: the preset's)")
+    added.add_argument("--gpu-precision", help="bf16 (default) or fp32")
     added.add_argument("--seed", type=int, help="of weights, order and masks (default: 7)")
+    added.add_argument(
+        "--resume",
+        default="auto",
+        metavar="auto|never|RUN",
+        help="go on from the checkpoint of the same data, config and code if there is one (default), begin anew, or go "
+        "on with the interrupted run of this folder",
+    )
+    added.add_argument(
+        "--checkpoint-minutes",
+        type=float,
+        default=10.0,
+        metavar="MINUTES",
+        help="write a checkpoint so often, beside the one at the end of every epoch (default: 10)",
+    )
     added = command("embed", embed, runs, project)
     added.add_argument("--gpus", type=int, choices=(0, 1), help="0 for the CPU (default: one GPU if there is one)")
     added.add_argument("--bundle", type=Path, help="the bundle's folder (default: that of the latest run)")
+    added.add_argument(
+        "--changed", action="store_true", help="keep the loaded vectors of customers whose sequence did not change"
+    )
     added = command("load", load, runs, project)
     added.add_argument("run", type=Path, nargs="?", help="the run's folder (default: the latest)")
+    added = command("prune", prune, project)
+    added.add_argument("--keep", type=int, default=1, metavar="N", help="versions to keep, the newest (default: 1)")
     command("score", score, project)
     command("report", report, project)
+    added = command("info", info, runs, here)
+    added.add_argument("bundle", type=Path, nargs="?", help="the bundle's folder (default: that of the latest run)")
+    added = command("export", export, runs, here)
+    added.add_argument("--onnx", action="store_true", required=True, help="the format; there is no other yet")
+    added.add_argument("--bundle", type=Path, metavar="DIR", help="(default: that of the latest run)")
+    added.add_argument("--out", type=Path, metavar="DIR", help="a new folder (default: onnx beside the bundle)")
     added = command("simulate", simulate)
     added.add_argument("--customers", type=int, default=2000, metavar="N", help="(default: 2000)")
     added.add_argument("--out", type=Path, metavar="DIR", help="write Parquet here, any size, in bounded memory")

@@ -45,6 +45,8 @@ class Config:
     steps: int = 1000  # with epochs unset: as many whole epochs as make up this many steps
     epochs: int | None = None
 
+    gpu_precision: str = "bf16"  # of the forward pass on a GPU: "bf16" or "fp32"; a CPU always computes in fp32
+
     validation_share: float = 0.1  # customers held out of the fit: the weights with the lowest loss on them are kept
     patience: int = 5  # so many validations in a row without a lower loss end the training
     seed: int = 7
@@ -77,6 +79,7 @@ class Config:
         expect(self.number_transform in ("identity", "signed_log"), "number_transform", "'identity' or 'signed_log'")
         expect(self.optimizer in ("adam", "adamw"), "optimizer", "'adam' or 'adamw'")
         expect(self.schedule in ("constant", "cosine"), "schedule", "'constant' or 'cosine'")
+        expect(self.gpu_precision in ("bf16", "fp32"), "gpu_precision", "'bf16' or 'fp32'")
         expect(0 < self.mask_share < 1, "mask_share", "a share between 0 and 1")
         expect(0 <= self.dropout < 1, "dropout", "a share from 0 to below 1")
         expect(0 <= self.validation_share < 1, "validation_share", "a share from 0 to below 1")

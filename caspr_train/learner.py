@@ -1,10 +1,12 @@
-"""One step of training, spread over processes: a pure function of the weights, the optimiser's state and the step's number."""
+"""One step of training, spread over processes: a function of weights, optimiser state and the step's number."""
 
 from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
@@ -15,7 +17,7 @@ from caspr_train.config import Config
 from caspr_train.distributed import add_over_processes
 from caspr_train.model import Caspr, Shape
 from caspr_train.objective import Denominators, count_targets, draw_mask
-from caspr_train.sequences import Batch, PackedSequences, Windows
+from caspr_train.sequences import Batch, Cut, PackedSequences, Windows, batches
 
 # A step's share of a process is worked through in pieces: on a CPU they fit the cache, on a GPU they fit the memory.
 PIECE = {"cpu": 256, "cuda": 16_384}
@@ -58,14 +60,15 @@ def learning_rate(step: int, steps: int, config: Config) -> float:
 
 
 class Learner:
-    """A model, its optimiser and this process's place among `count`; `windows` lie on `device`.
+    """A model, its optimiser and this process's place among `count`.
 
-    On a GPU the forward pass runs in bf16 (weights, softmax, normalisation and losses stay in fp32) unless the config
-    says otherwise, and a step never waits for the device.
+    On a GPU the forward pass runs in bf16 unless `config.gpu_precision` says fp32 (weights, softmax, normalisation and
+    losses are fp32 in both), and a step never waits for the device.
     """
 
     def __init__(self, job: Job, windows: Windows, device: torch.device, rank: int = 0, count: int = 1) -> None:
         self.config, self.windows, self.device, self.rank, self.count = job.config, windows, device, rank, count
+        self.bf16 = device.type == "cuda" and self.config.gpu_precision == "bf16"
         torch.manual_seed(self.config.seed)  # the same weights on every process
         self.model = Caspr(self.config, job.shape).to(device)
         self.ddp = DistributedDataParallel(self.model) if count > 1 else self.model
@@ -74,14 +77,22 @@ class Learner:
             self.model.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay, fused=True
         )
 
-    def step(self, step: int, steps: int, which: Tensor, instants: Tensor | None = None) -> Tensor:
+    def step(
+        self,
+        step: int,
+        steps: int,
+        which: Tensor,
+        instants: Tensor | None = None,
+        stream: Iterator[Batch] | None = None,
+    ) -> Tensor:
         """Learn from the sequences `which` [batch] of all processes together, step number `step` of `steps`.
 
-        `instants` [n] as Windows.random_instants gives them, None for the latest windows. Returns this process's share of
-        the loss of the step, a scalar on the device: the shares add up to the loss.
+        `instants` [n] as Windows.random_instants gives them, None for the latest windows. `stream` gives the batches of
+        `cuts` if they were cut ahead. Returns this process's share of the loss of the step, a scalar on the device: the
+        shares add up to the loss.
         """
         self._seed_dropout(step)
-        pieces = self.pieces(step, which, instants)
+        pieces = self.pieces(step, which, instants, stream)
         # The loss is a mean over the targets of the whole step, so every process needs the count of all.
         counts = torch.stack([count_targets(batch, hide).flat() for batch, hide in pieces]).sum(0)
         denominators = Denominators.from_flat(add_over_processes(counts))
@@ -92,7 +103,7 @@ class Learner:
         for last, (batch, hide) in enumerate(pieces, 1 - len(pieces)):
             # DDP averages over processes and the step's loss is a sum of the shares: hence times count.
             with self._no_sync(wait=last < 0):
-                with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+                with torch.autocast("cuda", torch.bfloat16, enabled=self.bf16):
                     loss, _ = self.ddp(batch, hide, denominators)
                 (loss * self.count).backward()
             total += loss.detach()
@@ -100,22 +111,28 @@ class Learner:
         self.optimizer.step()
         return total
 
-    def pieces(self, step: int, which: Tensor, instants: Tensor | None) -> list[tuple[Batch, Tensor]]:
-        """This process's share of the step's windows with their masks [b, t], cut into pieces."""
-        share, places = _share(which, self.rank, self.count)
+    def cuts(self, which: Tensor, instants: Tensor | None) -> list[Cut]:
+        """This process's share of a step, cut into pieces."""
+        share = which[_places(len(which), self.rank, self.count)]
+        return [
+            (part, None if instants is None else instants[part.to(instants.device)])
+            for part in share.split(PIECE[self.device.type])
+        ]
+
+    def pieces(
+        self, step: int, which: Tensor, instants: Tensor | None, stream: Iterator[Batch] | None = None
+    ) -> list[tuple[Batch, Tensor]]:
+        """The batches of this process's share of the step, each with its mask [b, t]."""
         # Drawn for the whole step, so that a mask depends on the step and the place in it, not on who works on it.
-        noise = torch.rand(
-            len(which),
-            self.config.sequence_length,
-            generator=draws(self.config, step, MASKS, self.device),
-            device=self.device,
-        )[places]
-        size = PIECE[self.device.type]
-        pieces = []
-        for part, noise_of_part in zip(share.to(self.device).split(size), noise.split(size), strict=True):
-            batch = self.windows.cut(part, None if instants is None else instants[part])
-            pieces.append((batch, draw_mask(batch.valid, self.config.mask_share, noise_of_part)))
-        return pieces
+        generator = draws(self.config, step, MASKS, self.device)
+        noise = torch.rand(len(which), self.config.sequence_length, generator=generator, device=self.device)
+        cuts = self.cuts(which, instants)
+        stream = batches(self.windows, cuts, self.device) if stream is None else stream
+        parts = noise[_places(len(which), self.rank, self.count)].split(PIECE[self.device.type])
+        return [
+            (batch, draw_mask(batch.valid, self.config.mask_share, part))
+            for batch, part in zip(islice(stream, len(cuts)), parts, strict=True)
+        ]
 
     def _seed_dropout(self, step: int) -> None:
         """Every process drops out for itself."""
@@ -131,13 +148,13 @@ class Learner:
         return contextlib.nullcontext()
 
 
-def _share(which: Tensor, rank: int, count: int) -> tuple[Tensor, slice]:
-    """This process's part of a step's sequences, and where it lies: contiguous parts that differ by one at most.
+def _places(batch: int, rank: int, count: int) -> slice:
+    """Which places of a step's batch are this process's: contiguous parts that differ by one at most.
 
-    A step of fewer sequences than processes leaves some with none; they still take part with the first sequence,
+    A step of fewer sequences than processes leaves some with none; they still take part with one that another has too,
     because every process must join every all-reduce. That step then weighs that one sequence more.
     """
-    if len(which) < count:
-        return (which[:1], slice(0, 1)) if rank >= len(which) else (which[rank : rank + 1], slice(rank, rank + 1))
-    bounds = [len(which) * r // count for r in (rank, rank + 1)]
-    return which[slice(*bounds)], slice(*bounds)
+    if batch < count:
+        at = rank if rank < batch else 0
+        return slice(at, at + 1)
+    return slice(batch * rank // count, batch * (rank + 1) // count)

@@ -10,8 +10,7 @@ from typing import Any
 class TrainingLog:
     """`folder`/training.jsonl, an event a line, and `folder`/tensorboard. A resumed training adds to both.
 
-    A line begins with `event`: "begin", "steps" (the mean loss of the steps since the line before), "validation",
-    "checkpoint", "end".
+    A line begins with `event` and the steps done: "begin", "checkpoint" (amid an epoch), "epoch", "end".
     """
 
     def __init__(self, folder: Path) -> None:

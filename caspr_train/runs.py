@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,10 +25,17 @@ import safetensors.torch
 import torch
 
 import caspr_train
+from caspr_train import checkpoint
 from caspr_train.bundle import Bundle, shape_of
 from caspr_train.config import Config
 from caspr_train.distributed import Processes, launch
-from caspr_train.embedding import embed, write_customer_embeddings, write_item_embeddings
+from caspr_train.embedding import (
+    EmbeddedRows,
+    Known,
+    write_customer_embeddings,
+    write_item_embeddings,
+    write_known,
+)
 from caspr_train.encoding import Encoding
 from caspr_train.errors import DataError
 from caspr_train.files import whole
@@ -77,13 +87,15 @@ class Marts:
     cutoffs: list[PackedCutoff]
     horizon_seconds: int
     watermark: datetime | None
+    known: dict[datetime, Path] = field(default_factory=dict)  # files of loaded vectors by cutoff, see read
 
     @classmethod
-    def read(cls, warehouse: Warehouse, encode_by: Config | Bundle, folder: Path) -> Marts:
+    def read(cls, warehouse: Warehouse, encode_by: Config | Bundle, folder: Path, with_known: bool = False) -> Marts:
         """Pack all cutoffs into `folder`, the train cutoffs together, with what is held out of the fit.
 
         The encoding is fitted on the train cutoffs, or is the bundle's if its schema is the same. Rows are streamed,
-        once for the encoding and once to pack them: memory does not grow with the marts.
+        once for the encoding and once to pack them: memory does not grow with the marts. `with_known` takes along the
+        vectors that the bundle's version has in the database.
         """
         config = encode_by.config if isinstance(encode_by, Bundle) else encode_by
         with warehouse.reading() as reader:
@@ -115,8 +127,13 @@ class Marts:
                     at = ", ".join(map(str, cutoffs))
                     raise DataError(f"{warehouse}, {role} cutoff {at}: {error}") from None
                 packed.append(PackedCutoff(cutoffs[-1], role, target))
+            known = {}
+            if with_known and isinstance(encode_by, Bundle):
+                for place, at in enumerate(row["cutoff_at"] for row in rows):
+                    known[at] = folder / f"known-{place}.arrow"
+                    write_known(known[at], reader.embeddings(encode_by.model_version, at))
             horizon = rows[0]["horizon_ends_at"] - rows[0]["cutoff_at"]  # the same for all cutoffs
-            return cls(encoding, packed, int(horizon.total_seconds()), reader.watermark())
+            return cls(encoding, packed, int(horizon.total_seconds()), reader.watermark(), known)
 
     @property
     def train(self) -> PackedCutoff:
@@ -139,31 +156,39 @@ class Marts:
         return lines
 
 
-def model_version(marts: Marts, config: Config) -> str:
-    """Twelve hex digits that name the model which this data, this config and this code make."""
-    digest = hashlib.sha256()
-    digest.update(
-        json.dumps(
-            [config.as_dict(), marts.encoding.schema.as_list(), marts.encoding.as_dict(), marts.horizon_seconds],
-            sort_keys=True,
-        ).encode()
-    )
+def identity(marts: Marts, config: Config) -> dict[str, Any]:
+    """What decides which model comes out, by name: the data, the code that learns, and every key of the config."""
+    data, code = hashlib.sha256(), hashlib.sha256()
+    fitted = [marts.encoding.schema.as_list(), marts.encoding.as_dict(), marts.horizon_seconds]
+    data.update(json.dumps(fitted, sort_keys=True).encode())
     for path in sorted(marts.train.folder.glob("*.npy")):
-        digest.update(path.name.encode())
+        data.update(path.name.encode())
         with path.open("rb") as file:
             while piece := file.read(1 << 20):
-                digest.update(piece)
+                data.update(piece)
     package = Path(caspr_train.__file__).parent
     for name in LEARNING:
-        digest.update((package / name).read_bytes())
-    return digest.hexdigest()[:12]
+        code.update((package / name).read_bytes())
+    return {"data": data.hexdigest()[:12], "code": code.hexdigest()[:12], **config.as_dict()}
 
 
-def train_bundle(marts: Marts, config: Config, processes: Processes, project: DbtProject, run: Path) -> Bundle:
-    """Train on the train cutoffs and write `run`/bundle. A run that is interrupted leaves no bundle."""
-    looks_ahead = config.next_event_weight or config.future_window_weight
-    horizon_seconds = marts.horizon_seconds if looks_ahead else 0
-    job = Job(config, shape_of(marts.encoding), marts.encoding.days_scaler, horizon_seconds)
+def model_version(identity: dict[str, Any]) -> str:
+    """Twelve hex digits that name the model of this identity."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def train_bundle(
+    marts: Marts,
+    job: Job,
+    processes: Processes,
+    project: DbtProject,
+    run: Path,
+) -> Bundle:
+    """Train on the train cutoffs and write `run`/bundle.
+
+    A training that is interrupted leaves `run`/training with its checkpoints, from which the next one goes on (see
+    trainer.train), and no bundle. Its log ends in the run's folder.
+    """
     lineage = {
         "caspr_version": caspr_train.__version__,
         "torch_version": torch.__version__,
@@ -176,15 +201,22 @@ def train_bundle(marts: Marts, config: Config, processes: Processes, project: Db
         "git_commit": project.git_commit(),
     }
     work = run / "training"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
+    if not job.resume:
+        shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True, exist_ok=True)
+    packed = work / "packed"
+    packed.unlink(missing_ok=True)
     try:
-        (work / "packed").symlink_to(marts.train.folder.resolve())
+        packed.symlink_to(marts.train.folder.resolve())
         launch(train, processes, work, work, job)
         metrics = json.loads((work / "metrics.json").read_text())
         weights = safetensors.torch.load_file(work / "weights.safetensors")
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        packed.unlink(missing_ok=True)
+        if not checkpoint.found(work / "checkpoints"):
+            shutil.rmtree(work, ignore_errors=True)
+            with suppress(OSError):  # there is something else in it
+                run.rmdir()
     fitted, lengths = marts.fitted(), np.diff(marts.train.sequences.offsets.numpy())
     metrics |= {
         "customers": count_customers(marts.train.keys, fitted),
@@ -192,17 +224,49 @@ def train_bundle(marts: Marts, config: Config, processes: Processes, project: Db
         "activities": int(lengths[fitted].sum()),
     }
     lineage["finished_at"] = _now().isoformat()
-    bundle = Bundle(run.name, config, marts.encoding, weights, metrics, lineage)
+    bundle = Bundle(run.name, job.config, marts.encoding, weights, metrics, lineage)
     bundle.save(run / "bundle")
+    for name in ("training.jsonl", "tensorboard"):
+        if (work / name).exists():
+            shutil.rmtree(run / name, ignore_errors=True)
+            os.replace(work / name, run / name)
+    shutil.rmtree(work)
     return bundle
 
 
-def write_embeddings(bundle: Bundle, marts: Marts, run: Path, device: torch.device | str) -> tuple[int, int]:
-    """Embed every customer at every cutoff and write the three files that `load` takes; rows of the first two."""
+def job_of(marts: Marts, config: Config, identity: dict[str, Any], resume: bool, checkpoint_minutes: float) -> Job:
+    """What the processes are told of these marts and this config."""
+    looks_ahead = config.next_event_weight or config.future_window_weight
+    return Job(
+        config,
+        shape_of(marts.encoding),
+        marts.encoding.days_scaler,
+        marts.horizon_seconds if looks_ahead else 0,
+        identity,
+        resume,
+        checkpoint_minutes,
+    )
+
+
+def expect_interrupted(run: Path, ours: dict[str, Any]) -> None:
+    """DataError unless the run's folder holds a checkpoint of the training of this identity."""
+    folder = run / "training" / "checkpoints"
+    newest = checkpoint.found(folder)
+    if not newest:
+        raise DataError(f"--resume {run}: no checkpoint in {folder}; expected the folder of an interrupted run")
+    checkpoint.expect_same(run, json.loads(newest[0].description.read_text())["identity"], ours)
+
+
+def write_embeddings(bundle: Bundle, marts: Marts, run: Path, device: torch.device | str) -> tuple[EmbeddedRows, int]:
+    """Embed every customer at every cutoff and write the three files that `load` takes; rows of the first two.
+
+    Vectors that are known and whose input is the same are copied (see Marts.read), and count as embedded now too.
+    """
     run.mkdir(parents=True, exist_ok=True)
     now = _now()
-    parts = ((c.keys, embed(bundle, c.sequences, device)) for c in marts.cutoffs)
-    customers = write_customer_embeddings(run / "customer_embeddings.parquet", parts, bundle.model_version, now)
+    packed = ((cutoff.sequences, cutoff.keys) for cutoff in marts.cutoffs)
+    known = {at: Known.load(path) for at, path in marts.known.items()}
+    customers = write_customer_embeddings(run / "customer_embeddings.parquet", bundle, packed, now, device, known)
     items = write_item_embeddings(run / "item_embeddings.parquet", bundle, now)
     _write_training_run(bundle, run / "training_runs.parquet")
     return customers, items

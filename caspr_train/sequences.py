@@ -215,9 +215,7 @@ class Windows:
             end = s.offsets[which + 1]
         else:
             end = self._rows_before(which, instant)
-        rows = end[:, None] + torch.arange(-self.t, 0, device=which.device)
-        valid = rows >= start[:, None]
-        rows = torch.where(valid, rows, start[:, None])
+        rows, valid = self._rows(start, end)
         days = (s.age[rows].long() - instant[:, None]).float() / SECONDS_PER_DAY
         mean, scale = self.days_scaler
         batch = Batch(
@@ -231,6 +229,34 @@ class Windows:
         # The oldest activity of a history cut by history_length has a predecessor, the oldest of a window too: its gap
         # is kept, since it is known at the instant.
         return batch if not self.horizon_seconds else self._with_future(batch, which, end, instant)
+
+    def input_hash(self, which: Tensor) -> np.ndarray:
+        """A hash [b] int64 of all that a model sees of the sequences at their cutoff, window and profile.
+
+        Of what is packed, before it is made floating point: it is the same on every device.
+        """
+        s = self.sequences
+        hashes = [np.empty(0, np.int64)]
+        for part in which.split(4096):  # fits the cache
+            rows, valid = self._rows(s.offsets[part], s.offsets[part + 1])
+            seen = [
+                s.categories[rows],
+                s.numbers[rows],
+                s.age[rows],
+                s.profile_categories[part],
+                s.profile_numbers[part],
+            ]
+            columns = [tensor.flatten(1).numpy() for tensor in (*seen, valid.sum(1, keepdim=True))]
+            columns = [np.ascontiguousarray(column).view(np.uint8) for column in columns]
+            columns.append(np.zeros((len(part), -sum(c.shape[1] for c in columns) % 8), np.uint8))
+            hashes.append(_hash_rows(np.hstack(columns).view(np.uint64)))
+        return np.concatenate(hashes)
+
+    def _rows(self, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+        """The t rows before `end` [b], not before `start` [b]: [b, t], and [b, t] bool, False on padding."""
+        rows = end[:, None] + torch.arange(-self.t, 0, device=end.device)
+        valid = rows >= start[:, None]
+        return torch.where(valid, rows, start[:, None]), valid
 
     def _rows_before(self, which: Tensor, instant: Tensor) -> Tensor:
         """One past the last row of each sequence whose activity lies before the instant (half open, as everywhere)."""
@@ -264,6 +290,21 @@ class Windows:
             next_numbers=torch.where(known[:, None], s.numbers[row].float(), torch.nan),
             future=future.float(),
         )
+
+
+def _hash_rows(words: np.ndarray) -> np.ndarray:
+    """A hash [b] int64 of each row of `words` [b, k] uint64: each word mixed with its place, the sum mixed again.
+
+    The mixing is that of splitmix64 (Steele, Lea, Flood 2014): https://doi.org/10.1145/2660193.2660195
+    """
+    places = np.arange(1, words.shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return _mixed(_mixed(words + _mixed(places)).sum(axis=1, dtype=np.uint64)).view(np.int64)
+
+
+def _mixed(words: np.ndarray) -> np.ndarray:
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))
 
 
 # A window to cut: which sequences [b], and the instants [b] they end at (None: the cutoff), as for Windows.cut.

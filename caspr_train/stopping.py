@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(CasprError):
-    """The training was told to stop and has left a checkpoint. Exit code 75 (EX_TEMPFAIL): run the same command again."""
+    """The training was told to stop and has left a checkpoint. Exit code 75 (EX_TEMPFAIL): the same command goes on."""
 
     exit_code = 75
 
@@ -32,7 +32,7 @@ class Stop:
 
 @contextmanager
 def remembered() -> Iterator[Stop]:
-    """Inside the block the signals only set `told`. Outside the main thread, where Python allows no handlers, nothing does."""
+    """Inside the block the signals only set `told`. Outside the main thread, where Python allows none, none is set."""
     stop = Stop()
     try:
         before = {number: signal.signal(number, stop._remember) for number in SIGNALS}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from caspr_train import checkpoint
 from caspr_train.checkpoint import Progressed
 from caspr_train.distributed import add_over_processes, from_first
 from caspr_train.errors import DataError
-from caspr_train.learner import INSTANTS, MASKS, ORDER, PIECE, VALIDATION, Job, Learner, draws, learning_rate
+from caspr_train.learner import INSTANTS, ORDER, PIECE, VALIDATION, Job, Learner, draws, learning_rate
 from caspr_train.log import TrainingLog
 from caspr_train.model import Caspr
 from caspr_train.objective import LOOKS_AHEAD, Denominators, count_targets, draw_mask, weighted
 from caspr_train.progress import Progress
-from caspr_train.sequences import PackedSequences, Windows, load_held_out
+from caspr_train.sequences import PackedSequences, Windows, batches, load_held_out
 from caspr_train.stopping import Stop, Stopped, remembered
 
 __all__ = ["Job", "Learner", "learning_rate", "train", "validate"]
@@ -35,14 +36,14 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
     """Fit on the packed folder `folder`/packed; rank 0 writes weights.safetensors and metrics.json there.
 
     Checkpoints lie in `folder`/checkpoints; with `job.resume` the training goes on from the newest. Every step is a
-    function of (seed, step) and of what the step before left, so that goes on to the same weights, bit for bit on a CPU.
+    function of (seed, step) and of what the step before left: it goes on to the same weights, bit for bit on a CPU.
     Stopped: a signal came; DataError: the loss is no number any more, or a checkpoint cannot be written.
     """
     import safetensors.torch
 
     config = job.config
     held_out = load_held_out(folder / "packed")
-    windows = job.windows(PackedSequences.load(folder / "packed").to(device))
+    windows = job.windows(PackedSequences.load(folder / "packed").placed(device))
     fit, validation = torch.nonzero(~held_out)[:, 0], torch.nonzero(held_out)[:, 0]
     if not len(fit):
         raise DataError("no customer is left to fit on after the validation split; expected at least two customers")
@@ -51,7 +52,7 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
     learner = Learner(job, windows, device, rank, count)
     model = learner.model
     if config.future_window_weight:
-        sample = fit[:: max(1, len(fit) // 20_000)].to(device)
+        sample = fit[:: max(1, len(fit) // 20_000)].to(windows.sequences.device)
         future = windows.cut(sample, windows.random_instants(draws(config, 0, VALIDATION))[sample]).future
         assert future is not None, LOOKS_AHEAD
         model.set_future_scale(future)
@@ -78,11 +79,13 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
             model.train()
             order = fit[torch.randperm(len(fit), generator=draws(config, epoch, ORDER))]
             instants = windows.random_instants(draws(config, epoch, INSTANTS)) if config.windows == "random" else None
+            # All but what was done before the training was interrupted.
+            first = progressed.step - epoch * steps_per_epoch
+            parts = order.split(config.batch_size)[first:]
+            stream = batches(windows, chain.from_iterable(learner.cuts(part, instants) for part in parts), device)
             begun, recent = time.perf_counter(), []
-            for number, which in enumerate(order.split(config.batch_size)):
-                if epoch * steps_per_epoch + number < progressed.step:
-                    continue  # done before the training was interrupted
-                recent.append(learner.step(progressed.step, steps, which, instants))
+            for number, which in enumerate(parts, first):
+                recent.append(learner.step(progressed.step, steps, which, instants, stream))
                 progressed.step += 1
                 progressed.sequences += len(which)
                 if len(recent) < looks and number + 1 < steps_per_epoch:
@@ -92,21 +95,24 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
                 for back, loss in enumerate(reversed(losses)):
                     if not math.isfinite(loss):
                         at = progressed.step - 1 - back
-                        part = order.split(config.batch_size)[at - epoch * steps_per_epoch]
-                        _not_finite(folder, learner, at, part, instants, loss, recent[-1 - back])
+                        part, share = parts[number - first - back], recent[-1 - back]
+                        _not_finite(folder, learner, at, part, instants, loss, share)
                 progressed.loss_sum += sum(losses)
                 recent = []
                 mean = progressed.loss_sum / (number + 1)
                 progress.step(epoch, number + 1, mean, progressed.sequences / progressed.seconds)
                 if told or time.monotonic() - saved_at >= 60 * job.checkpoint_minutes:
                     save()
+                    if log:
+                        log.write("checkpoint", progressed.step, train_loss=mean)
                 if told:
                     add_over_processes(torch.zeros(1, device=device))  # nobody leaves before the checkpoint is there
                     raise Stopped(
                         f"told to stop at step {progressed.step:,} of {steps:,}; the checkpoint is kept: the same "
                         "command goes on from there"
                     )
-            entry = {"epoch": epoch + 1, "train_loss": progressed.loss_sum / steps_per_epoch, "validation_loss": None}
+            train_loss = progressed.loss_sum / steps_per_epoch
+            entry: dict[str, Any] = {"epoch": epoch + 1, "train_loss": train_loss, "validation_loss": None}
             if len(validation) and ((epoch + 1) % epochs_between_validations == 0 or epoch + 1 == epochs):
                 seen = validate(model, windows, validation, job)
                 assert seen is not None
@@ -120,11 +126,10 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
             progressed.history.append(entry)
             progressed.loss_sum = 0.0
             rate = progressed.sequences / progressed.seconds
-            progress.epoch(epoch, entry["train_loss"], entry["validation_loss"], rate)
+            progress.epoch(epoch, train_loss, entry["validation_loss"], rate)
             if log:
-                log.write("epoch", progressed.step, **entry, sequences_per_second=rate, learning_rate=learning_rate(
-                    progressed.step - 1, steps, config
-                ))
+                last_rate = learning_rate(progressed.step - 1, steps, config)
+                log.write("epoch", progressed.step, **entry, sequences_per_second=rate, learning_rate=last_rate)
             if progressed.worse >= config.patience:
                 break
             save()
@@ -172,15 +177,15 @@ def validate(model: Caspr, windows: Windows, which: Tensor, job: Job) -> dict[st
         return None
     was_training = model.training
     model.eval()
-    device = windows.sequences.offsets.device
+    device = next(model.parameters()).device
     instants = windows.random_instants(draws(config, 0, VALIDATION)) if config.windows == "random" else None
     masks = draws(config, 1, VALIDATION)
     sums = counts = torch.zeros(())
     frequencies = [torch.zeros(n, dtype=torch.float64) for n in job.shape.sequence_cardinalities]
     moments = torch.zeros(3, job.shape.sequence_numbers, dtype=torch.float64)  # count, sum, sum of squares
-    for piece in which.to(device).split(PIECE[device.type]):
-        batch = windows.cut(piece, None if instants is None else instants[piece])
-        noise = torch.rand(len(piece), config.sequence_length, generator=masks).to(piece.device)
+    pieces = which.to(windows.sequences.device).split(PIECE[device.type])
+    for batch in batches(windows, ((p, None if instants is None else instants[p]) for p in pieces), device):
+        noise = torch.rand(batch.valid.shape, generator=masks).to(device)
         hide = draw_mask(batch.valid, config.mask_share, noise)
         here = count_targets(batch, hide)
         _, parts = model(batch, hide, here)
@@ -192,12 +197,12 @@ def validate(model: Caspr, windows: Windows, which: Tensor, job: Job) -> dict[st
         numbers = numbers.nan_to_num()
         moments += torch.stack([known.sum(0).double(), numbers.sum(0), numbers.square().sum(0)]).cpu()
     model.train(was_training)
-    parts, known = Denominators.from_flat(sums), Denominators.from_flat(counts)
+    totals, targets = Denominators.from_flat(sums), Denominators.from_flat(counts)
     means = Denominators.from_flat(sums / counts.clamp(min=1))
     amount = moments[0].clamp(min=1)
     variances = moments[2] / amount - (moments[1] / amount).square()
     return {
-        "loss": float(weighted(parts, known, config)),
+        "loss": float(weighted(totals, targets, config)),
         "masked": means.masked.tolist(),
         "baseline": [_entropy(frequency) for frequency in frequencies] + variances.clamp(min=0).tolist(),
         "next": means.next.tolist() if model.next_event is not None else None,
@@ -243,7 +248,7 @@ def _not_finite(
         checkpoint.save_batch(path, kept | {"sequences": which})
     add_over_processes(torch.zeros(1, device=learner.device))  # everybody's file is there before anybody leaves
     raise DataError(
-        f"the loss became {loss} at step {step:,}; the batch is kept in {path.parent}/not-finite-step-{step}-*, and the "
-        "checkpoint before it is intact. Amounts beyond reason in the data, or too high a learning rate "
+        f"the loss became {loss} at step {step:,}; the batch is kept in {path.parent}/not-finite-step-{step}-*, and "
+        "the checkpoint before it is intact. Amounts beyond reason in the data, or too high a learning rate "
         f"(--learning-rate, now {learner.config.learning_rate})"
     )

@@ -1,5 +1,5 @@
 {#- The trainer's three tables, and the four of `caspr_train score` where there are no Python models, empty and typed, where they do not
-    exist yet; called on-run-start. -#}
+    exist yet, and the columns that an existing one lacks; called on-run-start. -#}
 {% macro create_trained_tables() %}
     {#- Asked while parsing too, so that a wrong setting stops there. -#}
     {%- set schema_name = caspr.trained_schema() -%}
@@ -13,6 +13,7 @@
     {%- set tables = {
         'customer_embeddings': {
             'customer_id': text, 'cutoff_at': at, 'model_version': text, 'embedding': vector, 'embedded_at': at,
+            'input_hash': whole,
         },
         'item_embeddings': {'item': text, 'model_version': text, 'embedding': vector, 'embedded_at': at},
         'training_runs': {
@@ -50,5 +51,11 @@
             {%- do definitions.append(name ~ ' ' ~ type) -%}
         {%- endfor -%}
         {%- do run_query('create table if not exists ' ~ relation ~ ' (' ~ definitions | join(', ') ~ ')') -%}
+        {#- A table of an earlier version of this package lacks what was added since: it is null in its rows. -#}
+        {%- set there = run_query('select * from ' ~ relation ~ ' limit 0').columns | map(attribute='name') | map('lower') | list -%}
+        {%- for name, type in columns.items() if name not in there -%}
+            {%- set column = 'columns (' ~ name ~ ' ' ~ type ~ ')' if target.type in ('spark', 'databricks') else 'column ' ~ name ~ ' ' ~ type -%}
+            {%- do run_query('alter table ' ~ relation ~ ' add ' ~ column) -%}
+        {%- endfor -%}
     {%- endfor -%}
 {% endmacro %}

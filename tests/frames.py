@@ -86,3 +86,12 @@ def training_folder(folder: Path, config: Config, **options) -> Job:
     out = torch.from_numpy(held_out(keys["customer_id"], config.validation_share))
     sequences.save(folder / "packed", out)
     return job_of(config, encoding)
+
+
+def restless(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Weights as a training may leave them: none of them is zero, and so no input is without effect."""
+    generator = torch.Generator().manual_seed(3)
+    return {
+        name: weight + 0.2 * torch.randn(weight.shape, generator=generator)
+        for name, weight in model.state_dict().items()
+    }

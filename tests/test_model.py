@@ -8,8 +8,8 @@ from caspr_train.bundle import shape_of
 from caspr_train.config import preset
 from caspr_train.errors import UsageError
 from caspr_train.model import Caspr
-from caspr_train.model.dropout import RandomBits
 from caspr_train.model.blocks import DecoderBlock, EncoderBlock, visible_to_decoder, visible_to_encoder
+from caspr_train.model.dropout import RandomBits
 from caspr_train.objective import Denominators, count_targets, draw_mask
 from tests.frames import packed, windows_of
 
@@ -21,7 +21,10 @@ def random_valid(b: int, t: int) -> torch.Tensor:
 
 def test_the_encoder_block_is_torchs():
     torch.manual_seed(0)
-    ours, theirs = EncoderBlock(16, 4, 32, 0.0, RandomBits()), nn.TransformerEncoderLayer(16, 4, 32, 0.0, batch_first=True)
+    ours, theirs = (
+        EncoderBlock(16, 4, 32, 0.0, RandomBits()),
+        nn.TransformerEncoderLayer(16, 4, 32, 0.0, batch_first=True),
+    )
     theirs.load_state_dict(
         {
             "self_attn.in_proj_weight": ours.attention.qkv.weight,
@@ -45,7 +48,10 @@ def test_the_encoder_block_is_torchs():
 
 def test_the_decoder_block_is_torchs_with_a_memory_of_one():
     torch.manual_seed(0)
-    ours, theirs = DecoderBlock(16, 4, 32, 0.0, RandomBits(), 16), nn.TransformerDecoderLayer(16, 4, 32, 0.0, batch_first=True)
+    ours, theirs = (
+        DecoderBlock(16, 4, 32, 0.0, RandomBits(), 16),
+        nn.TransformerDecoderLayer(16, 4, 32, 0.0, batch_first=True),
+    )
     state = theirs.state_dict()
     state.update(
         {

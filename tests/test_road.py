@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from caspr_train.simulate import write_shop
 from tests.projects import BIN, ROOT, Project, copy_package
@@ -105,10 +106,34 @@ def test_training_again_changes_nothing(project):
     assert project.rows("select count(*) from main_trained.training_runs") == [(1,)]
 
 
+def test_torchrun_makes_the_same_model_to_the_bit_and_loads_it_once(project, tmp_path):
+    embeddings = "select customer_id, cutoff_at, embedding from customer_embeddings order by all"
+    before = project.rows(embeddings)
+    torchrun = (BIN / "torchrun", "--standalone", "--nproc-per-node", "2", "-m", "caspr_train")
+    for asked in (TRAIN, (*TRAIN, "--processes", "2")):  # the second finds it trained: there is nothing to take part in
+        done = project.run(*torchrun, *asked, "--runs", tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count("reading ") == done.stdout.count("loaded ") == 1
+    assert "trained already" in done.stdout
+    (run,) = (project.folder / "runs").iterdir()
+    bundles = (runs / run.name / "bundle" / "weights.safetensors" for runs in (run.parent, tmp_path))
+    left, right = map(safetensors.numpy.load_file, bundles)
+    for name in left:
+        np.testing.assert_array_equal(left[name], right[name])
+    # The leader may embed with another number of threads than this command does alone.
+    np.testing.assert_allclose([row[2] for row in project.rows(embeddings)], [row[2] for row in before], atol=1e-5)
+    assert project.rows("select count(*) from main_trained.training_runs") == [(1,)]
+    project.caspr("load", str(run))
+    assert project.rows(embeddings) == before
+
+
 def test_the_bundle_embeds_again_to_the_same_vectors(project):
     before = project.rows("select customer_id, cutoff_at, embedding from customer_embeddings order by all")
     project.caspr("embed", "--gpus", "0")
     after = project.rows("select customer_id, cutoff_at, embedding from customer_embeddings order by all")
+    assert sorted(path.name for path in (project.folder / "runs").iterdir()) == sorted(
+        {row[0] for row in project.rows("select model_version from main_trained.training_runs")}
+    ), "nothing that was packed is left"
     assert [row[:2] for row in before] == [row[:2] for row in after]
     np.testing.assert_array_equal([row[2] for row in before], [row[2] for row in after])
 
@@ -140,6 +165,82 @@ def test_a_locked_database_is_waited_for_and_the_embeddings_are_kept(project):
     assert project.rows("select count(*) from main_trained.training_runs") == [(2,)]
 
 
+VECTORS = "select customer_id, cutoff_at, embedding, input_hash from main_trained.customer_embeddings"
+
+
+def write(project: Project, *statements: str) -> None:
+    with project.connect() as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def test_old_versions_stay_until_they_are_pruned(project):
+    versions = "select distinct model_version from main_trained.{} order by all"
+    tables = ("customer_embeddings", "item_embeddings")
+    (newest,) = project.rows("select distinct model_version from customer_embeddings")
+    assert project.rows("select distinct model_version from item_embeddings") == [newest]
+    for table in tables:
+        assert len(project.rows(versions.format(table))) == 2
+    before = project.rows(VECTORS + f" where model_version = '{newest[0]}' order by all")
+    project.caspr_fails(2, "--keep 0: expected a whole number of 1 or more", "prune", "--keep", "0")
+    assert "deleted 0 rows" in project.caspr("prune", "--keep", "2")
+    (somebody,) = project.rows("select min(customer_id) from customer_embeddings")[0]
+    write(project, f"update main.customer_cutoffs set customer_id = 'other' where customer_id = '{somebody}'")
+    said = project.caspr("prune")
+    assert re.search(r"deleted [1-9][\d,]* rows of \S*customer_embeddings., [1-9][\d,]* rows of \S*item_emb", said), (
+        said
+    )
+    write(project, f"update main.customer_cutoffs set customer_id = '{somebody}' where customer_id = 'other'")
+    for table in tables:
+        assert project.rows(versions.format(table)) == [newest]
+    assert project.rows(VECTORS + " order by all") == [row for row in before if row[0] != somebody]
+    assert len(project.rows("select distinct model_version from main_trained.training_runs")) == 2
+
+
+def test_only_who_changed_is_embedded_and_the_table_equals_a_full_run(project):
+    project.caspr("embed", "--gpus", "0")
+    full = project.rows(VECTORS + " order by all")
+    said = project.caspr("embed", "--gpus", "0", "--changed")
+    assert "embedded 0 customers x cutoffs and" in said and f"; {len(full):,} have not changed" in said
+    assert project.rows(VECTORS + " order by all") == full
+
+    # One buys another thing before the last cutoff, of one more is known, one is gone.
+    (one, two, gone) = (
+        row[0] for row in project.rows("select distinct customer_id from customer_profiles order by all limit 3")
+    )
+    latest = "recency_rank = 1 and cutoff_at = (select max(cutoff_at) from main.activity_sequences)"
+    write(
+        project,
+        f"update main.activity_sequences set seconds_before_cutoff = 0.5 where customer_id = '{one}' and {latest}",
+        f"update main.customer_profiles set age = coalesce(age, 0) + 30 where customer_id = '{two}'",
+        *(
+            f"delete from main.{mart} where customer_id = '{gone}'"
+            for mart in ("activity_sequences", "customer_profiles")
+        ),
+    )
+    of_two, of_gone = (len([row for row in full if row[0] == name]) for name in (two, gone))
+    said = project.caspr("embed", "--gpus", "0", "--changed")
+    assert f"embedded {1 + of_two} customers x cutoffs" in said, said
+    assert f"; {len(full) - of_gone - of_two - 1:,} have not changed" in said
+    changed = project.rows(VECTORS + " order by all")
+    assert changed != full and {row[0] for row in full} - {row[0] for row in changed} == {gone}
+    project.caspr("embed", "--gpus", "0")
+    assert project.rows(VECTORS + " order by all") == changed
+    project.dbt("run", "--quiet", "--full-refresh", "--select", "activity_sequences", "customer_profiles")
+    project.caspr("embed", "--gpus", "0", "--changed")
+    assert project.rows(VECTORS + " order by all") == full
+
+
+def test_tables_of_the_version_before_get_the_column_that_they_lack(project):
+    full = project.rows(VECTORS + " order by all")
+    write(project, "alter table main_trained.customer_embeddings drop column input_hash")
+    project.caspr_fails(1, r"input_hash.*run `dbt build`", "embed", "--gpus", "0", "--changed")
+    project.caspr_fails(1, r"nothing was: .*input_hash.*run `dbt build` first", "load")
+    project.dbt("run", "--quiet", "--select", "customer_embeddings")
+    assert "have not changed" not in project.caspr("embed", "--gpus", "0", "--changed"), "no hash is known"
+    assert project.rows(VECTORS + " order by all") == full
+
+
 def test_a_load_that_fails_leaves_the_old_version_whole(project, tmp_path):
     before = project.rows(
         "select customer_id, cutoff_at, model_version, embedding from customer_embeddings order by all"
@@ -153,6 +254,22 @@ def test_a_load_that_fails_leaves_the_old_version_whole(project, tmp_path):
         "select customer_id, cutoff_at, model_version, embedding from customer_embeddings order by all"
     )
     assert after == before
+
+
+def test_an_error_in_the_middle_of_a_stream_is_one_line(project):
+    code = (
+        "from pathlib import Path; from caspr_train.project import DbtProject\n"
+        "from caspr_train.errors import DataError; from caspr_train.warehouse import open_warehouse\n"
+        "with open_warehouse(DbtProject.load(Path())).reading() as reader:\n"
+        "    bad = 'select case when n = 999999 then error(n::text) else n end as n from range(1000000) as t (n)'\n"
+        "    stream, rows = reader.stream(bad), 0\n"
+        "    try:\n"
+        "        for batch in stream: rows += len(batch)\n"
+        "    except DataError as error:\n"
+        "        print(rows > 100000, error)\n"
+    )
+    said = project.run(sys.executable, "-c", code)
+    assert re.fullmatch(r"True \S*caspr\.duckdb .*a mart cannot be read: .*999999\n", said.stdout), said
 
 
 def test_what_is_no_run_is_not_loaded(project):

@@ -11,6 +11,7 @@ import json
 import math
 import random
 import re
+import sys
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -512,6 +513,29 @@ def test_train_score_and_report(scored_on, target):
     assert "lightgbm" in said and "churn_predictions" in said
 
 
+@pytest.mark.parametrize("target", TARGETS[1:])
+def test_vectors_of_who_did_not_change_are_kept_and_old_versions_until_they_are_pruned(scored_on, target):
+    project = scored_on(target)
+    runs = ("--runs", str(project.scratch / "runs"))
+
+    def vectors() -> list[tuple]:
+        rows = project.marts("customer_embeddings")["customer_embeddings"].to_pylist()
+        return sorted((row["customer_id"], row["cutoff_at"], row["model_version"], row["embedding"]) for row in rows)
+
+    before = vectors()
+    said = project.caspr("embed", "--gpus", "0", "--changed", *runs)
+    assert "embedded 0 customers x cutoffs" in said and f"{len(before)} have not changed" in said
+    assert vectors() == before
+    assert "deleted 0 rows of" in project.caspr("prune")
+    project.caspr("train", *TRAIN, "--seed", "8", *runs)
+    after = vectors()
+    assert [row[:2] for row in after] == [row[:2] for row in before]
+    assert {row[2] for row in after}.isdisjoint({row[2] for row in before}), "the face shows the newest"
+    said = project.caspr("prune")
+    assert re.search(rf"deleted {len(before)} rows of \S*customer_embeddings\S*, [1-9]\d* rows of", said), said
+    assert vectors() == after
+
+
 def test_on_duckdb_dbt_scores_by_itself(project_on):
     project_on("duckdb").caspr_fails(2, r"dbt runs the Python models that score: run `dbt build", "score")
 
@@ -554,7 +578,9 @@ def test_a_load_that_fails_on_postgres_changes_nothing(scored_on):
     project = scored_on("postgres")
     runs = ("--runs", str(project.scratch / "runs"))
     with project.postgres() as connection, connection.cursor() as cursor:
-        cursor.execute("update caspr_trained.customer_embeddings set model_version = 'before'")
+        cursor.execute(
+            "update caspr_trained.customer_embeddings set model_version = 'before', embedded_at = '2020-01-01'"
+        )
         cursor.execute("alter table caspr_trained.training_runs rename column preset to other")
     project.caspr_fails(1, r"nothing was: .*preset", "load", *runs)
     with project.postgres() as connection, connection.cursor() as cursor:
@@ -562,6 +588,27 @@ def test_a_load_that_fails_on_postgres_changes_nothing(scored_on):
         assert cursor.fetchall() == [("before",)]
         cursor.execute("alter table caspr_trained.training_runs rename column other to preset")
     project.caspr("load", *runs)
+    project.caspr("prune")
+    with project.postgres() as connection, connection.cursor() as cursor:
+        cursor.execute("select distinct model_version = 'before' from caspr_trained.customer_embeddings")
+        assert cursor.fetchall() == [(False,)]
+
+
+def test_an_error_in_the_middle_of_a_stream_from_postgres_is_one_line(project_on):
+    """The division by zero comes after a hundred thousand rows were handed on."""
+    project = project_on("postgres")
+    code = (
+        "from pathlib import Path; from caspr_train.project import DbtProject\n"
+        "from caspr_train.errors import DataError; from caspr_train.warehouse import open_warehouse\n"
+        "with open_warehouse(DbtProject.load(Path())).reading() as reader:\n"
+        "    stream, rows = reader.stream('select 1 / (5000000 - n) as n from generate_series(1, 5000000) as n'), 0\n"
+        "    try:\n"
+        "        for batch in stream: rows += len(batch)\n"
+        "    except DataError as error:\n"
+        "        print(rows > 100000, error)\n"
+    )
+    said = project.run(sys.executable, "-c", code)
+    assert re.fullmatch(r"True postgres .*a mart cannot be read: .*division by zero.*\n", said.stdout), said
 
 
 def test_a_table_that_another_process_holds_on_postgres(scored_on):

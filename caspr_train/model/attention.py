@@ -56,7 +56,7 @@ class _ShortAttention(torch.autograd.Function):
         return mixed.view(t * heads * columns, b).t().reshape(b, t, heads * columns)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         q, k, v, weights, mixed = ctx.saved_tensors
         t, heads, columns, b = q.shape
         above = gradient.reshape(b, -1).t().contiguous().view(t, heads, columns, b)

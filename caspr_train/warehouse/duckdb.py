@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from caspr_train.errors import DataError
 from caspr_train.project import DbtProject
+from caspr_train.warehouse import trained
 from caspr_train.warehouse.reader import Reader
 from caspr_train.warehouse.trained import RUN_TABLES, first_line
 
@@ -54,34 +55,58 @@ class DuckDBWarehouse:
             connection.close()
 
     def load(self, run: Path) -> dict[str, int]:
-        """Replace the trainer's tables by the files of the folder `run` in one transaction; rows by table.
+        """Put the files of the folder `run` into the trainer's tables in one transaction; rows by table.
 
-        Readers see all of the old version or all of the new one. training_runs keeps the rows of other versions.
+        They replace the rows of the run's version; readers see all of them as they were or as they will be.
         """
-        connection = self._open(read_only=False)
         rows = {}
+        with self._writing() as connection:
+            try:
+                table = "training_runs"
+                runs = f"read_parquet({_literal(run / 'training_runs.parquet')})"
+                versions = connection.execute(f"select model_version from {runs}").fetchall()
+                for table in RUN_TABLES:
+                    relation, new = self.project.source(table), f"read_parquet({_literal(run / f'{table}.parquet')})"
+                    connection.executemany(f"delete from {relation} where model_version = ?", versions)
+                    rows[table] = connection.execute(f"insert into {relation} by name from {new}").fetchall()[0][0]
+                connection.execute("commit")
+            except duckdb.CatalogException:
+                raise
+            except duckdb.Error as error:
+                raise DataError(
+                    f"{self}: {table} of {run} cannot be loaded, and nothing was: {first_line(error)}. A file cut "
+                    "short: embed again. Tables of another version of this package: run `dbt build` first"
+                ) from None
+        return rows
+
+    def prune(self, keep: int) -> dict[str, int]:
+        """Delete the vectors of all but the `keep` versions embedded last, and of who is no customer any more, in one
+        transaction; deleted rows by table."""
+        with self._writing() as connection:
+            try:
+                pruned = trained.prunings(self.project, keep)
+                rows = {name: connection.execute(sql).fetchall()[0][0] for name, sql in pruned.items()}
+                connection.execute("commit")
+            except duckdb.CatalogException:
+                raise
+            except duckdb.Error as error:
+                raise DataError(f"{self}: nothing was pruned: {first_line(error)}") from None
+        return rows
+
+    @contextmanager
+    def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection within a transaction, which is undone unless it is committed in the block."""
+        connection = self._open(read_only=False)
         try:
             connection.execute("begin")
-            for table in RUN_TABLES:
-                relation, new = self.project.source(table), f"read_parquet({_literal(run / f'{table}.parquet')})"
-                # Of the vectors only the newest version stays, of the runs a row each.
-                old = f"where model_version in (select model_version from {new})" if table == "training_runs" else ""
-                connection.execute(f"delete from {relation} {old}")
-                rows[table] = connection.execute(f"insert into {relation} by name from {new}").fetchall()[0][0]
-            connection.execute("commit")
+            yield connection
         except duckdb.CatalogException as error:
             raise DataError(
                 f"{self}: {first_line(error)}. The trainer's tables are made at the start of every dbt run: "
                 "run `dbt build` first"
             ) from None
-        except duckdb.Error as error:
-            raise DataError(
-                f"{self}: {table} of {run} cannot be loaded, and nothing was: {first_line(error)}. A file cut short: "
-                "embed again. Tables of another version of this package: drop their schema and run `dbt build`"
-            ) from None
         finally:
             connection.close()
-        return rows
 
     def _query(self, connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
         with self._one_line():

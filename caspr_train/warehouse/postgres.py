@@ -48,11 +48,28 @@ class PostgresWarehouse:
             )
 
     def load(self, run: Path) -> dict[str, int]:
-        """Replace the trainer's tables by the files of the folder `run` in one transaction; rows by table.
+        """Put the files of the folder `run` into the trainer's tables in one transaction; rows by table.
 
-        Readers see all of the old version or all of the new one. training_runs keeps the rows of other versions.
+        They replace the rows of the run's version; readers see all of them as they were or as they will be.
         """
         return self._replace(trained.of_run(run), f"the files of {run}")
+
+    def prune(self, keep: int) -> dict[str, int]:
+        """Delete the vectors of all but the `keep` versions embedded last, and of who is no customer any more, in one
+        transaction; deleted rows by table."""
+        pruned, rows = trained.prunings(self.project, keep), {}
+        with self._connected() as connection, connection.cursor() as cursor:
+            try:
+                names = ", ".join(map(self.project.source, pruned))
+                cursor.execute(f"lock table {names} in share row exclusive mode")
+                for name, sql in pruned.items():
+                    cursor.execute(f"with deleted as ({sql} returning 1) select count(*) from deleted")
+                    (rows[name],) = cursor.fetchone()
+                connection.commit()
+            except _errors() as error:
+                connection.rollback()
+                raise self._data_error(error, "nothing was pruned") from None
+        return rows
 
     def write_scores(self, tables: dict[str, pa.Table]) -> dict[str, int]:
         """Replace the tables of scores in one transaction; rows by table."""

@@ -65,6 +65,15 @@ class Reader:
             f"order by {self.by_customer}"
         )
 
+    def embeddings(self, model_version: str, cutoff: datetime) -> Iterator[pa.RecordBatch]:
+        """customer_id, input_hash and embedding as that version loaded them for the cutoff, ordered by customer."""
+        version = model_version.replace("'", "''")
+        return self.stream(
+            f"select customer_id, input_hash, embedding from {self.project.source('customer_embeddings')} "
+            f"where model_version = '{version}' and cutoff_at = {_instant(cutoff)} and input_hash is not null "
+            f"order by {self.by_customer}"
+        )
+
     def watermark(self) -> datetime | None:
         """The time of the latest activity that any sequence holds."""
         return self.query("select max(occurred_at) as latest from {activity_sequences}")["latest"][0].as_py()

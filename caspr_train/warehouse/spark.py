@@ -46,11 +46,35 @@ class SparkWarehouse:
             )
 
     def load(self, run: Path) -> dict[str, int]:
-        """Replace the trainer's tables by the files of the folder `run`; rows by table. See above for what is atomic.
-
-        training_runs keeps the rows of other versions.
-        """
+        """Put the files of the folder `run` into the trainer's tables, in the place of the rows of the run's version;
+        rows by table. See above for what is atomic."""
         return self._replace(trained.of_run(run), f"the files of {run}")
+
+    def prune(self, keep: int) -> dict[str, int]:
+        """Delete the vectors of all but the `keep` versions embedded last, and of who is no customer any more; deleted
+        rows by table. See above for what is atomic."""
+        customers, items = self._table("customer_embeddings"), self._table("item_embeddings")
+        with self._session() as session:
+            try:
+                versions = session.sql(trained.newest_versions(customers, keep)).collect()
+                known = session.sql(f"select distinct customer_id from {self.project.relation('customer_cutoffs')}")
+                rows = {}
+                for name, table in (("customer_embeddings", customers), ("item_embeddings", items)):
+                    old = session.table(table)
+                    kept = old.where(old["model_version"].isin([row[0] for row in versions]))
+                    if name == "customer_embeddings":
+                        kept = kept.join(known, "customer_id", "left_semi").select(old.columns)
+                    beside = self._table(name, "__new")
+                    session.sql(f"drop table if exists {beside}")
+                    kept.write.format("parquet").saveAsTable(beside)
+                    rows[name] = old.count() - session.table(beside).count()
+            except _errors() as error:
+                raise self._data_error(error, "nothing was pruned") from None
+            try:
+                self._swap(session, list(rows))
+            except _errors() as error:
+                raise self._data_error(error, "the tables are pruned in part, prune again") from None
+        return rows
 
     def write_scores(self, tables: dict[str, pa.Table]) -> dict[str, int]:
         """Replace the tables of scores; rows by table. See above for what is atomic."""
@@ -64,15 +88,19 @@ class SparkWarehouse:
             except _errors() as error:
                 raise self._data_error(error, f"{what} cannot be loaded, and nothing was") from None
             try:
-                for name in tables:
-                    table, beside, old = (self._table(name, suffix) for suffix in ("", "__new", "__old"))
-                    session.sql(f"drop table if exists {old}")
-                    session.sql(f"alter table {table} rename to {old}")
-                    session.sql(f"alter table {beside} rename to {table}")
-                    session.sql(f"drop table {old}")
+                self._swap(session, list(tables))
             except _errors() as error:
                 raise self._data_error(error, f"{what} are loaded in part, load them again") from None
         return {name: new.rows for name, new in tables.items()}
+
+    def _swap(self, session: Any, names: list[str]) -> None:
+        """The tables beside take the places of the tables."""
+        for name in names:
+            table, beside, old = (self._table(name, suffix) for suffix in ("", "__new", "__old"))
+            session.sql(f"drop table if exists {old}")
+            session.sql(f"alter table {table} rename to {old}")
+            session.sql(f"alter table {beside} rename to {table}")
+            session.sql(f"drop table {old}")
 
     def _write_beside(self, session: Any, name: str, new: NewRows) -> None:
         """The rows that the table shall have, in the old table's columns and types, as a table beside it."""

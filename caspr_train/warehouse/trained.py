@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from caspr_train.errors import DataError
+from caspr_train.project import DbtProject
 
 RUN_TABLES = ("customer_embeddings", "item_embeddings", "training_runs")
 SCORE_TABLES = ("churn_scores", "churn_performance", "lifetime_value_scores", "lifetime_value_performance")
@@ -24,15 +25,14 @@ class NewRows:
 
 
 def of_run(run: Path) -> dict[str, NewRows]:
-    """The files of a run's folder. Of the vectors only the newest version stays, of training_runs a row a version.
+    """The files of a run's folder, which replace the rows of its version only.
 
     DataError: a file is no Parquet.
     """
-    tables = {}
-    for name in RUN_TABLES:
+    tables: dict[str, NewRows] = {}
+    for name in reversed(RUN_TABLES):  # training_runs has one row and names the version
         try:
             file = pq.ParquetFile(run / f"{name}.parquet")
-            versions = None
             if name == "training_runs":
                 versions = file.read(["model_version"])["model_version"].unique().to_pylist()
         except pa.ArrowInvalid as error:
@@ -43,6 +43,33 @@ def of_run(run: Path) -> dict[str, NewRows]:
         batches = pa.RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches(65_536))
         tables[name] = NewRows(file.metadata.num_rows, batches, versions)
     return tables
+
+
+def newest_versions(loaded: str, keep: int) -> str:
+    """A query for the `keep` versions of the table `loaded` that were embedded last, newest first.
+
+    The same order as in macros/newest_model_version.sql and in tasks/representations.py.
+    """
+    return (
+        f"select model_version from {loaded} group by model_version "
+        f"order by max(embedded_at) desc, model_version desc limit {keep}"
+    )
+
+
+def prunings(project: DbtProject, keep: int) -> dict[str, str]:
+    """What to run, in this order, to keep the `keep` newest versions and nobody who is no customer any more."""
+    customers, items = project.source("customer_embeddings"), project.source("item_embeddings")
+    old = f"model_version not in (select model_version from ({newest_versions(customers, keep)}) as kept)"
+    # Joined and not `not in`: Postgres would search the customers once for each row.
+    gone = (
+        f"select embedded.customer_id from {customers} as embedded left join "
+        f"(select distinct customer_id from {project.relation('customer_cutoffs')}) as known "
+        "on embedded.customer_id = known.customer_id where known.customer_id is null"
+    )
+    return {
+        "item_embeddings": f"delete from {items} where {old}",
+        "customer_embeddings": f"delete from {customers} where {old} or customer_id in ({gone})",
+    }
 
 
 def of_scores(tables: dict[str, pa.Table]) -> dict[str, NewRows]:

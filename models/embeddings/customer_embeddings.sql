@@ -1,4 +1,4 @@
--- The trainer's customer vectors, as the typed face that models and people read. Who is no customer any more has none.
+-- The trainer's newest customer vectors, as the typed face that models and people read. Who is no customer any more has none.
 with
 
 loaded as (
@@ -18,6 +18,7 @@ final as (
         loaded.embedded_at
     from loaded
     inner join customers on loaded.customer_id = customers.customer_id
+    where loaded.model_version in ({{ caspr.newest_model_version() }})
 )
 
 select

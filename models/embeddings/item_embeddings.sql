@@ -1,4 +1,4 @@
--- The trainer's item vectors, as the typed face that models and people read.
+-- The trainer's newest item vectors, of one version with the customers' vectors, as the typed face that models and people read.
 with
 
 loaded as (
@@ -12,6 +12,7 @@ final as (
         embedding,
         embedded_at
     from loaded
+    where loaded.model_version in ({{ caspr.newest_model_version() }})
 )
 
 select
