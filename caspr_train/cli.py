@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: each command imports what it
     from caspr_train.runs import Marts
     from caspr_train.warehouse import Warehouse
 
-COMMANDS = ("train", "embed", "load", "prune", "score", "report", "info", "export", "simulate")
+COMMANDS = ("train", "embed", "load", "prune", "score", "report", "info", "export", "simulate", "bench")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -233,6 +233,13 @@ def simulate(options: argparse.Namespace) -> None:
         print(f"wrote {path} ({path.stat().st_size / 1e6:,.1f} MB)")
 
 
+def bench(options: argparse.Namespace) -> None:
+    """Measure training, embedding and the input path on this machine, on the marts or on synthetic data."""
+    from caspr_train.bench import bench_command
+
+    bench_command(options, lambda: _project(options))
+
+
 def _say_customers(done: int, customers: int) -> None:
     if customers > done:
         print(f"{done:,} of {customers:,} customers", file=sys.stderr, flush=True)
@@ -363,4 +370,22 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--customers", type=int, default=2000, metavar="N", help="(default: 2000)")
     added.add_argument("--out", type=Path, metavar="DIR", help="write Parquet here, any size, in bounded memory")
     added.add_argument("--seed", type=int, default=7, help="(default: 7)")
+    added = command("bench", bench, project)
+    added.add_argument(
+        "--synthetic",
+        choices=("KKBOX",),
+        help="noise in the shape of the paper's KKBOX data; needs torch and numpy alone",
+    )
+    added.add_argument("--customers", type=int, metavar="N", help="of the synthetic data (default: 1000000)")
+    added.add_argument("--preset", default="paper", help="paper (the default) or default")
+    added.add_argument("--batch-size", type=int, default=8192, help="sequences a step, all processes together (8192)")
+    added.add_argument("--processes", metavar="LIST", help="processes on the CPU, such as 1,2 or 1..4 (default: 1)")
+    added.add_argument("--gpus", metavar="LIST", help="GPUs, a process each, such as 1,4 (default: all there are)")
+    added.add_argument("--threads", type=int, metavar="N", help="of each process (default: the cores shared out)")
+    added.add_argument("--against", choices=("reference",), help="measure benchmarks/reference.py in turn with ours")
+    added.add_argument("--rounds", type=int, default=3, metavar="N", help="everything is measured N times, in turn (3)")
+    length = added.add_mutually_exclusive_group()
+    length.add_argument("--seconds", type=float, default=4.0, help="of each measurement, but one batch at least (4)")
+    length.add_argument("--steps", type=int, metavar="N", help="batches of each measurement")
+    added.add_argument("--json", type=Path, metavar="FILE", help="write every round there")
     return parser
