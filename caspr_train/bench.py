@@ -37,7 +37,7 @@ from caspr_train.config import Config, preset
 from caspr_train.distributed import Processes, add_over_processes, launch
 from caspr_train.errors import UsageError
 from caspr_train.files import whole
-from caspr_train.learner import INSTANTS, ORDER, PIECE, Job, Learner, draws
+from caspr_train.learner import CUT, INSTANTS, ORDER, PIECE, Job, Learner, draws
 from caspr_train.model import Caspr, Shape
 from caspr_train.sequences import RESERVED, SECONDS_PER_DAY, PackedSequences, Windows
 
@@ -181,7 +181,7 @@ def _embed(model: Caspr, windows: Windows, which: Tensor) -> None:
 
 
 def _cut(windows: Windows, which: Tensor, instants: Tensor | None) -> None:
-    for piece in which.split(PIECE[which.device.type]):
+    for piece in which.split(CUT):
         windows.cut(piece, None if instants is None else instants[piece])
 
 

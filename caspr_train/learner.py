@@ -21,6 +21,7 @@ from caspr_train.sequences import Batch, Cut, PackedSequences, Windows, batches
 
 # A step's share of a process is worked through in pieces: on a CPU they fit the cache, on a GPU they fit the memory.
 PIECE = {"cpu": 256, "cuda": 16_384}
+CUT = 16_384  # windows are cut out of the sequences so many at once: that costs less by the dozen
 
 # What random numbers are for; each purpose has a stream of its own.
 ORDER, INSTANTS, MASKS, VALIDATION, DROPOUT = range(5)
@@ -112,27 +113,26 @@ class Learner:
         return total
 
     def cuts(self, which: Tensor, instants: Tensor | None) -> list[Cut]:
-        """This process's share of a step, cut into pieces."""
+        """The windows of this process's share of a step."""
         share = which[_places(len(which), self.rank, self.count)]
-        return [
-            (part, None if instants is None else instants[part.to(instants.device)])
-            for part in share.split(PIECE[self.device.type])
-        ]
+        return [(part, None if instants is None else instants[part.to(instants.device)]) for part in share.split(CUT)]
 
     def pieces(
         self, step: int, which: Tensor, instants: Tensor | None, stream: Iterator[Batch] | None = None
     ) -> list[tuple[Batch, Tensor]]:
-        """The batches of this process's share of the step, each with its mask [b, t]."""
+        """This process's share of the step in pieces, each with its mask [b, t]."""
         # Drawn for the whole step, so that a mask depends on the step and the place in it, not on who works on it.
         generator = draws(self.config, step, MASKS, self.device)
         noise = torch.rand(len(which), self.config.sequence_length, generator=generator, device=self.device)
+        noise = noise[_places(len(which), self.rank, self.count)]
         cuts = self.cuts(which, instants)
         stream = batches(self.windows, cuts, self.device) if stream is None else stream
-        parts = noise[_places(len(which), self.rank, self.count)].split(PIECE[self.device.type])
-        return [
-            (batch, draw_mask(batch.valid, self.config.mask_share, part))
-            for batch, part in zip(islice(stream, len(cuts)), parts, strict=True)
-        ]
+        pieces = []
+        for batch, chances in zip(islice(stream, len(cuts)), noise.split(CUT), strict=True):
+            for piece in batch.split(PIECE[self.device.type]):
+                here, chances = chances[: len(piece.valid)], chances[len(piece.valid) :]
+                pieces.append((piece, draw_mask(piece.valid, self.config.mask_share, here)))
+        return pieces
 
     def _seed_dropout(self, step: int) -> None:
         """Every process drops out for itself."""

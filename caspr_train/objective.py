@@ -71,9 +71,24 @@ def count_targets(batch: Batch, hide: Tensor) -> Denominators:
     return Denominators(masked, following, (~batch.future.isnan()).sum(0).double())
 
 
-def loss_sums(model: Caspr, batch: Batch, masked_at: tuple[Tensor, ...], states: Tensor, embedding: Tensor) -> LossSums:
-    """`masked_at`: (rows, columns) of the masked events; `states` [b, t, hidden]: the decoder's; `embedding`: ν_E."""
-    masked = _event_losses(model, states[masked_at], batch.categories[masked_at], batch.numbers[masked_at])
+def masked_events(batch: Batch, hide: Tensor, states: Tensor, compact: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """What is asked of the decoder: its states [m, hidden] at masked events, and their categories and numbers.
+
+    Compact, m is the number of masked events. To know it is to wait for a GPU, so there m is b t, with PAD and NaN,
+    which no loss counts, at all other places.
+    """
+    if compact:
+        at = hide.nonzero(as_tuple=True)
+        return states[at], batch.categories[at], batch.numbers[at]
+    shown = ~hide[..., None]
+    categories = batch.categories.masked_fill(shown, PAD)
+    numbers = batch.numbers.masked_fill(shown, torch.nan)
+    return states.flatten(0, 1), categories.flatten(0, 1), numbers.flatten(0, 1)
+
+
+def loss_sums(model: Caspr, batch: Batch, asked: tuple[Tensor, Tensor, Tensor], embedding: Tensor) -> LossSums:
+    """`asked`: as masked_events gives it; `embedding`: ν_E."""
+    masked = _event_losses(model, *asked)
     following = torch.zeros_like(masked)
     if model.next_event is not None:
         assert batch.next_categories is not None and batch.next_numbers is not None, LOOKS_AHEAD

@@ -178,6 +178,11 @@ class Batch:
         """The batch with every tensor changed."""
         return replace(self, **{f.name: change(v) for f in fields(self) if (v := getattr(self, f.name)) is not None})
 
+    def split(self, size: int) -> list[Batch]:
+        """Batches of at most `size` of its windows, in order; views of its tensors."""
+        starts = range(0, len(self.valid), size)
+        return [self.map(lambda tensor, at=start: tensor[at : at + size]) for start in starts]  # type: ignore[misc]
+
 
 @dataclass
 class Windows:
@@ -215,13 +220,21 @@ class Windows:
             end = s.offsets[which + 1]
         else:
             end = self._rows_before(which, instant)
-        rows, valid = self._rows(start, end)
-        days = (s.age[rows].long() - instant[:, None]).float() / SECONDS_PER_DAY
+        back = torch.arange(self.t, 0, -1, device=which.device)
+        valid = back <= (end - start)[:, None]
+        age, categories, numbers = (self._before(x, end) for x in (s.age, s.categories, s.numbers))
         mean, scale = self.days_scaler
+        days = torch.log1p((age - instant[:, None]).float() / SECONDS_PER_DAY).sub_(mean).div_(scale)
+        categories, numbers = categories.long(), numbers.float()
+        if valid.device.type != "cpu" or not valid.all():
+            padding = ~valid
+            categories.masked_fill_(padding[..., None], PAD)
+            numbers.masked_fill_(padding[..., None], torch.nan)
+            days.masked_fill_(padding, torch.nan)
         batch = Batch(
-            categories=torch.where(valid[..., None], s.categories[rows].long(), PAD),
-            numbers=s.numbers[rows].float(),
-            days_before=(torch.log1p(days) - mean) / scale,
+            categories=categories,
+            numbers=numbers,
+            days_before=days,
             valid=valid,
             profile_categories=s.profile_categories[which].long(),
             profile_numbers=s.profile_numbers[which].float(),
@@ -257,6 +270,18 @@ class Windows:
         rows = end[:, None] + torch.arange(-self.t, 0, device=end.device)
         valid = rows >= start[:, None]
         return torch.where(valid, rows, start[:, None]), valid
+
+    def _before(self, column: Tensor, end: Tensor) -> Tensor:
+        """The t rows [b, t, ...] before each `end` [b], whoever owns them; for want of rows the first of all.
+
+        They lie side by side: copied as one stretch a window they take a quarter of the time of a gather row by row.
+        """
+        t, first = self.t, end - self.t
+        if column.device.type == "cpu" and len(first) and int(first.min()) >= 0:
+            width = column[0].numel()
+            stretches = column.as_strided((len(column) - t + 1, t * width), (width, 1))
+            return stretches.index_select(0, first).view(len(end), t, *column.shape[1:])
+        return column[(first[:, None] + torch.arange(t, device=end.device)).clamp(min=0)]
 
     def _rows_before(self, which: Tensor, instant: Tensor) -> Tensor:
         """One past the last row of each sequence whose activity lies before the instant (half open, as everywhere)."""

@@ -8,9 +8,10 @@ from caspr_train.bundle import shape_of
 from caspr_train.config import preset
 from caspr_train.errors import UsageError
 from caspr_train.model import Caspr
+from caspr_train.model.attention import _ShortAttention
 from caspr_train.model.blocks import DecoderBlock, EncoderBlock, visible_to_decoder, visible_to_encoder
-from caspr_train.model.dropout import RandomBits
-from caspr_train.objective import Denominators, count_targets, draw_mask
+from caspr_train.model.dropout import Dropout, RandomBits
+from caspr_train.objective import Denominators, count_targets, draw_mask, loss_sums, masked_events
 from tests.frames import packed, windows_of
 
 
@@ -172,6 +173,53 @@ def test_the_shares_of_a_step_add_up_to_its_loss(built):
         parts.append(model(batch, hidden, counts)[0])
     torch.testing.assert_close(sum(parts), expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(counted, Denominators.flat(counts))
+
+
+def test_a_gpu_that_does_not_ask_how_many_are_masked_has_the_same_losses(built):
+    model, windows, sequences = built
+    which = torch.arange(len(sequences))
+    batch = windows.cut(which, windows.random_instants(torch.Generator().manual_seed(3)))
+    hide = draw_mask(batch.valid, 0.3, torch.rand(batch.valid.shape))
+    embedding = model.embed(batch, hide)
+    states = model.decode(batch, hide, embedding)
+    compact, everywhere = (
+        loss_sums(model, batch, masked_events(batch, hide, states, way), embedding).flat() for way in (True, False)
+    )
+    assert compact.isfinite().all() and compact[0] > 0
+    torch.testing.assert_close(compact, everywhere, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 8])
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_on_a_cpu_is_that_of_torch_with_its_gradients(columns, causal):
+    torch.manual_seed(0)
+    heads, b, t = 4, 7, 15
+    valid = random_valid(b, t)
+    visible = visible_to_decoder(valid) if causal else visible_to_encoder(valid)
+    qkv = torch.randn(b, t, 3 * heads * columns, requires_grad=True)
+    ours = _ShortAttention.apply(qkv, visible, heads)
+    q, k, v = qkv.view(b, t, 3, heads, columns).permute(2, 0, 3, 1, 4)
+    theirs = nn.functional.scaled_dot_product_attention(q, k, v, visible[:, None]).transpose(1, 2).reshape(b, t, -1)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    above = torch.randn_like(ours)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, qkv, above)[0], torch.autograd.grad(theirs, qkv, above)[0], atol=1e-5, rtol=1e-4
+    )
+
+
+def test_dropout_drops_its_share_keeps_the_mean_and_repeats_itself():
+    bits = RandomBits()
+    dropout = Dropout(0.1, bits)
+    bits.seed(7, 3)
+    x = torch.ones(1000, 1001, requires_grad=True)  # no multiple of the four numbers in a word
+    first = dropout(x)
+    assert (first == 0).double().mean().item() == pytest.approx(0.1, abs=0.002)
+    assert first.detach().mean().item() == pytest.approx(1.0, abs=0.002)
+    first.sum().backward()
+    assert torch.equal(x.grad, first)
+    bits.seed(7, 3)
+    assert torch.equal(dropout(x), first) and not torch.equal(dropout(x), first)
+    assert dropout.eval()(x) is x
 
 
 def test_a_mask_hides_its_share_never_padding_and_always_something():

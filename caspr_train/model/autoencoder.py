@@ -11,7 +11,7 @@ from caspr_train.config import Config
 from caspr_train.model.blocks import DecoderBlock, EncoderBlock, visible_to_decoder, visible_to_encoder
 from caspr_train.model.dropout import RandomBits
 from caspr_train.model.events import AttributeVector, EventEmbedding
-from caspr_train.objective import Denominators, LossSums, loss_sums, weighted
+from caspr_train.objective import Denominators, LossSums, loss_sums, masked_events, weighted
 from caspr_train.sequences import FUTURE_TARGETS, Batch
 
 
@@ -91,8 +91,7 @@ class Caspr(nn.Module):
         """
         embedding = self.embed(batch, hide)
         states = self.decode(batch, hide, embedding)
-        # One look-up of the places for all that is gathered there: on a GPU it waits for the device.
-        sums = loss_sums(self, batch, hide.nonzero(as_tuple=True), states, embedding)
+        sums = loss_sums(self, batch, masked_events(batch, hide, states, compact=not hide.is_cuda), embedding)
         return weighted(sums, denominators, self.config), sums.detach()
 
     def set_future_scale(self, future: Tensor) -> None:
