@@ -212,7 +212,7 @@ def test_only_who_changed_is_embedded_and_the_table_equals_a_full_run(project):
     write(
         project,
         f"update main.activity_sequences set seconds_before_cutoff = 0.5 where customer_id = '{one}' and {latest}",
-        f"update main.customer_profiles set age = coalesce(age, 0) + 30 where customer_id = '{two}'",
+        f"update main.customer_profiles set age_band = 'another' where customer_id = '{two}'",
         *(
             f"delete from main.{mart} where customer_id = '{gone}'"
             for mart in ("activity_sequences", "customer_profiles")
