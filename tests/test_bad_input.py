@@ -135,6 +135,15 @@ def test_an_observed_outcome_must_be_a_truth(installing):
     )
 
 
+def test_a_cutoff_after_all_that_is_known_fails(installing):
+    cutoffs = [{"cutoff_at": "2025-03-02", "role": "train"}, {"cutoff_at": "2025-03-02 00:00:00.5", "role": "score"}]
+    variables = with_settings(installing, as_of=None, cutoffs=cutoffs)
+    done = installing.try_dbt("build", "--select", "+cutoffs", "--vars", variables)
+    assert done.returncode == 1
+    # the last activity is of 2025-03-01, so that the first of the two is right
+    assert "FAIL 1 every_cutoff_lies_at_or_before_as_of" in done.stdout
+
+
 @pytest.mark.parametrize(
     "changes",
     [
