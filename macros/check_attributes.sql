@@ -45,6 +45,13 @@
         {%- if relative is not boolean or (relative and kind != 'numerical') -%}
             {%- do caspr.bad_setting(here ~ '.relative', relative, "true or false, and true of a numerical attribute only ('" ~ name ~ "')") -%}
         {%- endif -%}
+        {%- set allowed = caspr.name_length(kind, scope, relative) -%}
+        {%- if name | length > allowed.length -%}
+            {%- do caspr.bad_setting(
+                here ~ '.name', name, 'at most ' ~ allowed.length ~ ' characters, because ' ~ allowed.longest ~ ' must be a name too, and some '
+                ~ 'warehouses cut it after 63: shorten it, and keep column: ' ~ column
+            ) -%}
+        {%- endif -%}
         {%- do attributes.append({
             'name': name, 'column': column, 'kind': kind, 'role': role, 'relative': relative, 'key': here,
         }) -%}

@@ -67,6 +67,22 @@ WRONG = {
         {"profile": {"model": "stg_customers", "attributes": [{"name": "caspr_valid_from", "kind": "categorical"}]}},
         ['profile.attributes[0].name is "caspr_valid_from"', "begin with caspr_"],
     ),
+    "attribute with a name too long for its columns": (
+        attributes({"name": "a" * 29, "column": "page", "kind": "categorical"}),
+        [
+            f'attributes[0].name is "{"a" * 29}"',
+            "at most 28 characters, because <name>_top_10_days_since_last_in_sequence must be a name too",
+            "keep column: page",
+        ],
+    ),
+    "attribute with a name too long for its relative number": (
+        attributes({"name": "a" * 49, "column": "seconds", "kind": "numerical", "relative": True}),
+        ["attributes[0].name is", "at most 48 characters, because <name>_relative_count must be"],
+    ),
+    "profile attribute with a name too long": (
+        {"profile": {"model": "stg_customers", "attributes": [{"name": "a" * 64, "kind": "categorical"}]}},
+        ["profile.attributes[0].name is", "at most 63 characters, because <name> must be"],
+    ),
     "attribute twice in a stream": (attributes(PAGE, PAGE), ['attributes[1].name is "page"', "once"]),
     "attribute without kind": (
         attributes({"name": "page"}),
@@ -168,8 +184,11 @@ WRONG = {
         {
             "horizon_days": 30,
             "churn": {"horizon_days": 31},
-            "cutoffs": [{"cutoff_at": "2025-03-01", "role": "evaluate"}, {"cutoff_at": "2025-01-29", "role": "train"}]
-            + [{"cutoff_at": "2025-01-29 00:00:00.000001", "role": "train"}],
+            "cutoffs": [
+                {"cutoff_at": "2025-03-01", "role": "evaluate"},
+                {"cutoff_at": "2025-01-29", "role": "train"},
+                {"cutoff_at": "2025-01-29 00:00:00.000001", "role": "train"},
+            ],
         },
         [
             'cutoffs[2].cutoff_at is "2025-01-29 00:00:00.000001"',
@@ -248,8 +267,8 @@ WRONG = {
     "possible times from nowhere": ({"possible_from": "never"}, ['possible_from is "never"', "a timestamp such as"]),
 }
 
-# A parse takes seconds, a message milliseconds: one process parses once and then calls with each set of variables the macro that
-# a parse calls. That it does, the tests behind this show.
+# A parse takes seconds, a message milliseconds: one process parses once and then calls with each set of variables the
+# macro that a parse calls. That it does, the tests behind this show.
 CHECK_ALL = """
 import json, sys
 from dbt.cli.main import dbtRunner
@@ -300,7 +319,9 @@ def test_a_wrong_value_of_every_key_is_tried():
 
 
 # Of each of these something else is read first: a hook, a model of streams, a model of cutoffs.
-@pytest.mark.parametrize("name", ["trained schema that is no text", "stream without activity type", "cutoff after as_of"])
+@pytest.mark.parametrize(
+    "name", ["trained schema that is no text", "stream without activity type", "cutoff after as_of"]
+)
 def test_a_wrong_variable_stops_at_parse_time(demo_project, name):
     variables, parts = WRONG[name]
     done = demo_project.try_dbt("parse", "--vars", json.dumps(variables))
@@ -312,7 +333,9 @@ def test_a_wrong_variable_stops_at_parse_time(demo_project, name):
 def test_the_hook_of_a_parse_checks_every_setting(demo_project):
     manifest = json.loads((demo_project.scratch / "target" / "manifest.json").read_text())
     hooks = [node for node in manifest["nodes"].values() if "on-run-start" in node.get("tags", [])]
-    assert [node["raw_code"] for node in hooks if "check_settings" in node["raw_code"]] == ["{{ caspr.check_settings() }}"]
+    assert [node["raw_code"] for node in hooks if "check_settings" in node["raw_code"]] == [
+        "{{ caspr.check_settings() }}"
+    ]
 
 
 # One installing project for all that follows; its own block of variables changes, or --vars stand in for it.
