@@ -5,6 +5,7 @@
         *,
         case
             when customer_id is null then 'null_customer_id'
+            when customer_id = '' then 'empty_customer_id'
             when occurred_at is null then 'null_occurred_at'
             when not (
                 occurred_at >= {{ caspr.timestamp_literal(possible.from) }}

@@ -21,9 +21,12 @@ left_out as (
     {%- if profile %}
     select
         'profile' as setting,
-        'null_customer_id' as rejection
-    from {{ caspr.configured_model(profile) }}
-    where {{ caspr.key_of(profile.customer_id) }} is null
+        case when customer_id is null then 'null_customer_id' else 'empty_customer_id' end as rejection
+    from (
+        select {{ caspr.key_of(profile.customer_id) }} as customer_id
+        from {{ caspr.configured_model(profile) }}
+    ) as profiles
+    where customer_id is null or customer_id = ''
     {%- endif %}
 )
 
