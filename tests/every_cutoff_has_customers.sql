@@ -1,5 +1,5 @@
--- A warning that names the cutoffs before which nothing happened: they have no row in any mart, and without a train cutoff nothing
--- can be fitted. The column `settings` says what moves them.
+-- A warning that names the cutoffs before which nothing happened: they have no row in any mart, and without a train cutoff
+-- nothing can be fitted. The column `mend` says which settings move them.
 {{ config(severity='warn') }}
 
 with
@@ -12,9 +12,9 @@ select
     cutoffs.cutoff_at,
     cutoffs.role,
     {%- if caspr.configured_cutoffs() %}
-    'cutoffs: later ones' as settings
+    'cutoffs: later ones' as mend
     {%- else %}
-    'horizon_days: fewer; train_cutoffs: fewer; as_of: later' as settings
+    'horizon_days: fewer; train_cutoffs: fewer; as_of: later' as mend
     {%- endif %}
 from {{ ref('cutoffs') }} as cutoffs
 left join customer_cutoffs on cutoffs.cutoff_at = customer_cutoffs.cutoff_at
