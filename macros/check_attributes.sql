@@ -8,6 +8,7 @@
         'seconds_since_previous', 'seconds_before_cutoff', 'cutoff_at', 'position', 'recency_rank', 'has_profile',
         'customer_fingerprint', 'loaded_at', 'previous_at', 'activity_count', 'activities_dropped', 'rejection', 'version_rank',
     ] -%}
+    {%- set given = [] if given is none else given -%}
     {%- if given is string or given is mapping or given is not iterable -%}
         {%- do caspr.bad_setting(key, given, 'a list of attributes, each {name, kind}') -%}
     {%- endif -%}
@@ -18,8 +19,10 @@
         {%- set name = caspr.check_text(here ~ '.name', attribute.get('name'), 'the name of the attribute') -%}
         {%- if not modules.re.match('^[a-z_][a-z0-9_]*$', name) -%}
             {%- do caspr.bad_setting(here ~ '.name', name, 'lower-case letters, digits and _, not beginning with a digit') -%}
-        {%- elif name in reserved -%}
-            {%- do caspr.bad_setting(here ~ '.name', name, 'a name that is no column of the marts; taken: ' ~ reserved | join(', ')) -%}
+        {%- elif name in reserved or name.startswith('caspr_') -%}
+            {%- do caspr.bad_setting(
+                here ~ '.name', name, 'a name that is no column of the marts; taken: ' ~ reserved | join(', ') ~ ', and all that begin with caspr_'
+            ) -%}
         {%- elif name in attributes | map(attribute='name') -%}
             {%- do caspr.bad_setting(here ~ '.name', name, 'each attribute once') -%}
         {%- endif -%}
@@ -41,6 +44,13 @@
         {%- set relative = attribute.get('relative', false) -%}
         {%- if relative is not boolean or (relative and kind != 'numerical') -%}
             {%- do caspr.bad_setting(here ~ '.relative', relative, "true or false, and true of a numerical attribute only ('" ~ name ~ "')") -%}
+        {%- endif -%}
+        {%- set allowed = caspr.name_length(kind, scope, relative) -%}
+        {%- if name | length > allowed.length -%}
+            {%- do caspr.bad_setting(
+                here ~ '.name', name, 'at most ' ~ allowed.length ~ ' characters, because ' ~ allowed.longest ~ ' must be a name too, and some '
+                ~ 'warehouses cut it after 63: shorten it, and keep column: ' ~ column
+            ) -%}
         {%- endif -%}
         {%- do attributes.append({
             'name': name, 'column': column, 'kind': kind, 'role': role, 'relative': relative, 'key': here,

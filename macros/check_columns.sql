@@ -5,10 +5,6 @@
         {#- A unit test's fixture and an ephemeral model are no tables to look at. -#}
         {%- set found = [] if not execute or relation.is_cte or (relation.identifier or '').startswith('__dbt__cte__')
             else adapter.get_columns_in_relation(relation) -%}
-        {%- set types = {} -%}
-        {%- for column in found -%}
-            {%- do types.update({column.name | lower: column}) -%}
-        {%- endfor -%}
         {%- set wanted = [] -%}
         {%- for field in ['activity_id', 'customer_id'] if table.get(field) -%}
             {%- for column in table[field] -%}
@@ -26,8 +22,12 @@
             {%- do wanted.append({'key': attribute.key ~ '.column', 'column': attribute.column, 'kind': attribute.kind}) -%}
         {%- endfor -%}
         {%- for column in wanted if found -%}
-            {%- set actual = types.get(column.column | lower) -%}
-            {%- if actual is none or actual is undefined -%}
+            {%- set named = [] -%}
+            {%- for one in found if caspr.is_named(one.name, column.column) -%}
+                {%- do named.append(one) -%}
+            {%- endfor -%}
+            {%- set actual = named | first -%}
+            {%- if not named -%}
                 {%- do caspr.bad_setting(
                     column.key, column.column, "a column of model '" ~ table.model ~ "', which has: " ~ found | map(attribute='name') | join(', ')
                 ) -%}

@@ -24,7 +24,7 @@
         {%- endif -%}
         {%- set observed = {
             'key': 'churn.observed',
-            'model': caspr.check_text('churn.observed.model', observed.get('model'), 'the name of a model, seed or snapshot'),
+            'model': caspr.check_model('churn.observed.model', observed.get('model')),
             'customer_id': caspr.check_key_columns('churn.observed.customer_id', observed.get('customer_id', 'customer_id')),
             'occurred_at': caspr.check_text('churn.observed.occurred_at', observed.get('occurred_at', 'occurred_at'), 'the name of a column'),
             'is_churned': observed.get('is_churned'),

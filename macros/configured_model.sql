@@ -2,8 +2,5 @@
     Saying the package also keeps dbt from warning that a package depends on its root. -#}
 {% macro configured_model(table) %}
     {%- set parts = table.model.split('.') if '.' in table.model else [project_name, table.model] -%}
-    {%- if parts | length != 2 or '' in parts -%}
-        {%- do caspr.bad_setting(table.key ~ '.model', table.model, 'model, or package.model') -%}
-    {%- endif -%}
     {{ return(ref(parts[0], parts[1])) }}
 {% endmacro %}

@@ -1,6 +1,7 @@
 {#- Deletes from an incremental mart what no longer follows from the customers' activities; a pre-hook, see _macros.yml. -#}
 {% macro delete_stale(current, key) -%}
     {%- if is_incremental() -%}
+    {%- do caspr.drop_columns_of_another_kind() -%}
     delete from {{ this }} as stale
     where not exists (
         select 1

@@ -1,9 +1,11 @@
-{#- The observed outcomes as customer_id, occurred_at, is_churned; see _macros.yml. -#}
+{#- The observed outcomes of which customer, time and answer are known, as customer_id, occurred_at, is_churned; see _macros.yml. -#}
 {% macro observed_outcomes(observed) -%}
     select
-        {{ caspr.key_of(observed.customer_id) }} as customer_id,
-        {{ caspr.utc_timestamp(caspr.quoted(observed.occurred_at)) }} as occurred_at,
-        {{ caspr.quoted(observed.is_churned) if observed.is_churned else 'true' }} as is_churned
-    from {{ caspr.configured_model(observed) }}
-    where {{ caspr.quoted(observed.occurred_at) }} is not null
+        customer_id,
+        occurred_at,
+        is_churned
+    from (
+        {{ caspr.source_outcomes(observed) | indent(4) }}
+    ) as source_outcomes
+    where rejection is null
 {%- endmacro %}

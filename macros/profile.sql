@@ -2,10 +2,14 @@
 {% macro profile() %}
     {%- set given = caspr.setting('profile') -%}
     {#- An empty mapping says "no profile", also where the demo shop would bring one. -#}
-    {%- if not given -%}
+    {%- if given is none or given == {} -%}
         {{ return(none) }}
     {%- endif -%}
-    {%- do caspr.check_keys('profile', given, ['model', 'customer_id', 'valid_from', 'valid_to', 'attributes']) -%}
+    {%- set accepted = ['model', 'customer_id', 'valid_from', 'valid_to', 'attributes'] -%}
+    {%- if given is not mapping -%}
+        {%- do caspr.bad_setting('profile', given, 'a mapping with the keys: ' ~ accepted | join(', ') ~ '; or {} for no profile') -%}
+    {%- endif -%}
+    {%- do caspr.check_keys('profile', given, accepted) -%}
     {%- for field in ['valid_from', 'valid_to'] if given.get(field) is not none -%}
         {%- do caspr.check_text('profile.' ~ field, given[field], 'the name of a column') -%}
     {%- endfor -%}
@@ -14,10 +18,10 @@
     {%- endif -%}
     {{ return({
         'key': 'profile',
-        'model': caspr.check_text('profile.model', given.get('model'), 'the name of a model, seed or snapshot'),
+        'model': caspr.check_model('profile.model', given.get('model')),
         'customer_id': caspr.check_key_columns('profile.customer_id', given.get('customer_id', 'customer_id')),
         'valid_from': given.get('valid_from'),
         'valid_to': given.get('valid_to'),
-        'attributes': caspr.check_attributes('profile.attributes', given.get('attributes') or [], 'profile'),
+        'attributes': caspr.check_attributes('profile.attributes', given.get('attributes'), 'profile'),
     }) }}
 {% endmacro %}

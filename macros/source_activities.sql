@@ -10,8 +10,11 @@
         *,
         case
             when customer_id is null then 'null_customer_id'
+            when customer_id = '' then 'empty_customer_id'
             when activity_id is null then 'null_activity_id'
+            when activity_id = '' then 'empty_activity_id'
             when activity_type is null then 'null_activity_type'
+            when activity_type = '' then 'empty_activity_type'
             when occurred_at is null then 'null_occurred_at'
             when not (
                 occurred_at >= {{ caspr.timestamp_literal(possible.from) }}

@@ -15,7 +15,7 @@
             'model', 'activity_id', 'customer_id', 'occurred_at', 'loaded_at', 'activity_type', 'activity_type_column',
             'attributes',
         ]) -%}
-        {%- set model_name = caspr.check_text(here ~ '.model', stream.get('model'), 'the name of a model, seed or snapshot') -%}
+        {%- set model_name = caspr.check_model(here ~ '.model', stream.get('model')) -%}
         {%- set constant = stream.get('activity_type') -%}
         {%- set column = stream.get('activity_type_column') -%}
         {%- if constant is none and column is none -%}
@@ -45,7 +45,7 @@
             'loaded_at': loaded_at,
             'activity_type': constant,
             'activity_type_column': column,
-            'attributes': caspr.check_attributes(here ~ '.attributes', stream.get('attributes') or [], 'sequence'),
+            'attributes': caspr.check_attributes(here ~ '.attributes', stream.get('attributes'), 'sequence'),
         }) -%}
     {%- endfor -%}
     {{ return(streams) }}

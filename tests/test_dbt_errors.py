@@ -10,7 +10,7 @@ import sys
 import pytest
 import yaml
 
-from tests.projects import install_package
+from tests.projects import ROOT, install_package
 
 STREAM = {"model": "stg_web_visits", "activity_id": "visit_id", "occurred_at": "visited_at", "activity_type": "visit"}
 PAGE = {"name": "page", "kind": "categorical"}
@@ -63,6 +63,26 @@ WRONG = {
         attributes({"name": "activities_dropped", "kind": "numerical"}),
         ['attributes[0].name is "activities_dropped"', "no column of the marts"],
     ),
+    "attribute named like the package's own": (
+        {"profile": {"model": "stg_customers", "attributes": [{"name": "caspr_valid_from", "kind": "categorical"}]}},
+        ['profile.attributes[0].name is "caspr_valid_from"', "begin with caspr_"],
+    ),
+    "attribute with a name too long for its columns": (
+        attributes({"name": "a" * 29, "column": "page", "kind": "categorical"}),
+        [
+            f'attributes[0].name is "{"a" * 29}"',
+            "at most 28 characters, because <name>_top_10_days_since_last_in_sequence must be a name too",
+            "keep column: page",
+        ],
+    ),
+    "attribute with a name too long for its relative number": (
+        attributes({"name": "a" * 49, "column": "seconds", "kind": "numerical", "relative": True}),
+        ["attributes[0].name is", "at most 48 characters, because <name>_relative_count must be"],
+    ),
+    "profile attribute with a name too long": (
+        {"profile": {"model": "stg_customers", "attributes": [{"name": "a" * 64, "kind": "categorical"}]}},
+        ["profile.attributes[0].name is", "at most 63 characters, because <name> must be"],
+    ),
     "attribute twice in a stream": (attributes(PAGE, PAGE), ['attributes[1].name is "page"', "once"]),
     "attribute without kind": (
         attributes({"name": "page"}),
@@ -99,6 +119,15 @@ WRONG = {
     "one attribute with and without a role": (
         {"streams": [stream(attributes=[{**PAGE, "role": "item"}]), stream(attributes=[PAGE])]},
         ["streams[1].attributes[0].role is missing", "item as in streams[0].attributes[0]"],
+    ),
+    "attributes as empty text": ({"streams": [stream(attributes="")]}, ['streams[0].attributes is ""', "a list"]),
+    "attributes as an empty mapping": ({"streams": [stream(attributes={})]}, ["streams[0].attributes is {}", "a list"]),
+    "profile as a list": ({"profile": []}, ["profile is []", "a mapping with the keys: model", "{} for no profile"]),
+    "profile as empty text": ({"profile": ""}, ['profile is ""', "a mapping with the keys: model"]),
+    "profile that is no truth": ({"profile": False}, ["profile is false", "a mapping with the keys: model"]),
+    "profile with attributes as empty text": (
+        {"profile": {"model": "stg_customers", "attributes": ""}},
+        ['profile.attributes is ""', "a list"],
     ),
     "profile without model": ({"profile": {"attributes": [PAGE]}}, ["profile.model is missing"]),
     "profile with an unknown key": (
@@ -138,6 +167,34 @@ WRONG = {
     "cutoff twice, with a fraction": (
         {"cutoffs": [{"cutoff_at": f"2025-01-01 00:00:00{end}", "role": "train"} for end in (".50", ".5")]},
         ["cutoffs[1].cutoff_at", "once"],
+    ),
+    "cutoffs beside a number of train cutoffs": (
+        {"cutoffs": [{"cutoff_at": "2025-01-01", "role": "train"}], "train_cutoffs": 3},
+        ["train_cutoffs is 3", "cutoffs lists them one by one", "train_cutoffs: null"],
+    ),
+    "cutoffs beside a step": (
+        {"cutoffs": [{"cutoff_at": "2025-01-01", "role": "train"}], "train_cutoff_step_days": 3},
+        ["train_cutoff_step_days is 3", "cutoffs lists them one by one"],
+    ),
+    "cutoff after as_of": (
+        {"cutoffs": [{"cutoff_at": "2025-01-01 00:00:00.5", "role": "score"}], "as_of": "2025-01-01 00:00:00.45"},
+        ['cutoffs[0].cutoff_at is "2025-01-01 00:00:00.5"', "at or before as_of, which is 2025-01-01 00:00:00.45"],
+    ),
+    "train labels that are not known at the evaluate cutoff": (
+        {
+            "horizon_days": 30,
+            "churn": {"horizon_days": 31},
+            "cutoffs": [
+                {"cutoff_at": "2025-03-01", "role": "evaluate"},
+                {"cutoff_at": "2025-01-29", "role": "train"},
+                {"cutoff_at": "2025-01-29 00:00:00.000001", "role": "train"},
+            ],
+        },
+        [
+            'cutoffs[2].cutoff_at is "2025-01-29 00:00:00.000001"',
+            "a train cutoff at least 31 days (the longest horizon) before the evaluate cutoff 2025-03-01 00:00:00",
+            "horizon_days",
+        ],
     ),
     "key of no columns": ({"streams": [stream(customer_id=[])]}, ["streams[0].customer_id is []", "a list of names"]),
     "key of one column twice": (
@@ -204,25 +261,26 @@ WRONG = {
     ),
     "churn with an unknown key": ({"churn": {"types": ["order"]}}, ["churn.types", "activity_types"]),
     "churn types as text": ({"churn": {"activity_types": "order"}}, ["churn.activity_types is", "a list"]),
+    "trained schema that is no text": ({"trained_schema": 5}, ["trained_schema is 5", "the name of a schema"]),
+    "trained schema without a name": ({"trained_schema": ""}, ['trained_schema is ""', "the name of a schema"]),
+    "sequence of nothing": ({"sequence_length": 0}, ["sequence_length is 0", "whole number of at least 1"]),
+    "possible times from nowhere": ({"possible_from": "never"}, ['possible_from is "never"', "a timestamp such as"]),
 }
 
-# Parsing takes seconds, a message milliseconds: one process parses once and then compiles with each set of variables.
-COMPILE_ALL = """
+# A parse takes seconds, a message milliseconds: one process parses once and then calls with each set of variables the
+# macro that a parse calls. That it does, the tests behind this show.
+CHECK_ALL = """
 import json, sys
 from dbt.cli.main import dbtRunner
 
 parsed = dbtRunner().invoke(["--quiet", "parse"])
 assert parsed.success, parsed.exception
-selected = [
-    "activity_log", "cutoffs", "activity_sequences", "customer_profiles", "churn_labels", "customer_cutoffs",
-    "rfm_scores", "content_features", "customer_fingerprints",
-]
 messages = {}
 for name, variables in json.load(sys.stdin).items():
-    command = ["--quiet", "compile", "--no-populate-cache", "--vars", json.dumps(variables), "--select", *selected]
-    done = dbtRunner(manifest=parsed.result).invoke(command)
-    failed = [str(result.message) for result in done.result.results if result.status == "error"] if done.result else []
-    messages[name] = str(done.exception) if done.exception else " ".join(failed)
+    said = []
+    runner = dbtRunner(manifest=parsed.result, callbacks=[lambda event: said.append(event.info.msg)])
+    done = runner.invoke(["--quiet", "run-operation", "caspr.check_settings", "--vars", json.dumps(variables)])
+    messages[name] = "" if done.success else "\\n".join(said)
 print("MESSAGES" + json.dumps(messages))
 """
 
@@ -231,7 +289,7 @@ print("MESSAGES" + json.dumps(messages))
 def messages(demo_project) -> dict[str, str]:
     cases = {name: variables for name, (variables, _) in WRONG.items()}
     done = subprocess.run(
-        [sys.executable, "-c", COMPILE_ALL],
+        [sys.executable, "-c", CHECK_ALL],
         input=json.dumps({"none wrong": {}, **cases}),
         cwd=demo_project.folder,
         env=demo_project.environment,
@@ -254,19 +312,30 @@ def test_a_wrong_variable_is_named(messages, name):
         assert part in next(iter(lines))
 
 
+def test_a_wrong_value_of_every_key_is_tried():
+    names = re.findall("'([a-z_]+)'", (ROOT / "macros" / "setting_names.sql").read_text())
+    tried = {re.split(r"[.\[ ]", parts[0])[0] for _, parts in WRONG.values()}
+    assert set(names) - tried == set()
+
+
+# Of each of these something else is read first: a hook, a model of streams, a model of cutoffs.
 @pytest.mark.parametrize(
-    ("variables", "message"),
-    [
-        ({"streams": [stream(activity_type=None)]}, "streams[0].activity_type is missing; expected either"),
-        ({"trained_schema": 5}, "trained_schema is 5; expected the name of a schema"),
-        ({"trained_schema": ""}, 'trained_schema is ""; expected the name of a schema'),
-    ],
+    "name", ["trained schema that is no text", "stream without activity type", "cutoff after as_of"]
 )
-def test_a_wrong_variable_stops_at_parse_time(demo_project, variables, message):
+def test_a_wrong_variable_stops_at_parse_time(demo_project, name):
+    variables, parts = WRONG[name]
     done = demo_project.try_dbt("parse", "--vars", json.dumps(variables))
     assert done.returncode == 2
-    assert f"vars: caspr: {message}" in done.stdout
+    assert f"vars: caspr: {parts[0]}" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_hook_of_a_parse_checks_every_setting(demo_project):
+    manifest = json.loads((demo_project.scratch / "target" / "manifest.json").read_text())
+    hooks = [node for node in manifest["nodes"].values() if "on-run-start" in node.get("tags", [])]
+    assert [node["raw_code"] for node in hooks if "check_settings" in node["raw_code"]] == [
+        "{{ caspr.check_settings() }}"
+    ]
 
 
 # One installing project for all that follows; its own block of variables changes, or --vars stand in for it.

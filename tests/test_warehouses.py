@@ -128,6 +128,8 @@ SETTINGS = {
     ],
     "profile": {
         "model": "people",
+        "valid_from": "since",
+        "valid_to": "until",
         "attributes": [{"name": "group", "kind": "categorical"}, {"name": "age", "kind": "numerical"}],
     },
     "horizon_days": 20,
@@ -206,9 +208,16 @@ def make_shop(seed: int = 20251123) -> dict[str, RawTable]:
         (f"l{number}", chance.choice(CUSTOMERS), date(2025, 1, 1) + timedelta(days=chance.randint(0, 120)))
         for number in range(100)
     ]
+    # Versions that overlap, leave gaps, end before they begin, and begin or end exactly at a cutoff.
+    begins = [None, date(2025, 1, 1), date(2025, 2, 1), date(2025, 3, 5)]
+    ends = [None, *(datetime.fromisoformat(at).replace(tzinfo=timezone.utc) for at in CUTOFFS)]
     people = [
-        (name, chance.choice(WORDS), chance.choice([None, 17, 99])) for name in [*CUSTOMERS[::2], "hand", "stranger"]
+        (name, chance.choice(WORDS), chance.choice([None, 17, 99]), since, chance.choice(ends))
+        for name in [*CUSTOMERS[::2], "stranger"]
+        for since in chance.sample(begins, chance.randint(1, 3))
     ]
+    people.append(("hand", "a", 17, date(2025, 2, 1), None))  # unknown at the first cutoff
+    people.append(("hand", "b", 18, None, datetime(2025, 2, 1, tzinfo=timezone.utc)))  # ends there
     return {
         "orders": RawTable(
             {
@@ -230,7 +239,9 @@ def make_shop(seed: int = 20251123) -> dict[str, RawTable]:
             visits,
         ),
         "letters": RawTable({"letter_id": "text", "customer_id": "text", "sent_on": "day"}, letters),
-        "people": RawTable({"customer_id": "text", "group": "text", "age": "whole"}, people),
+        "people": RawTable(
+            {"customer_id": "text", "group": "text", "age": "whole", "since": "day", "until": "instant"}, people
+        ),
     }
 
 
@@ -399,6 +410,7 @@ def test_duckdb_holds_what_was_worked_out_by_hand(marts_on):
         row["customer_id"]: row for row in marts["customer_profiles"].to_pylist() if row["cutoff_at"] == at_train
     }
     assert "stranger" not in profiles and profiles["hand"]["has_profile"] is True
+    assert (profiles["hand"]["group"], profiles["hand"]["age"]) == ("b", 18.0)
     assert [(row["cutoff_at"], row["has_labels"]) for row in sorted(marts["cutoffs"].to_pylist(), key=str)] == [
         (datetime(2025, 2, 1), True),
         (datetime(2025, 3, 4, 13, 30), True),
@@ -561,6 +573,45 @@ def test_increments_equal_a_full_refresh_on_postgres(project_on):
         expect_same_rows(mart, refreshed[mart], after[mart])
         expect_same_rows(mart, before[mart], restored[mart])
     assert rows_of(after["activity_log"])[0] != rows_of(before["activity_log"])[0]
+
+
+@pytest.mark.parametrize("target", ["duckdb", "postgres"])
+def test_an_attribute_of_another_kind_is_built_anew(project_on, target):
+    project = project_on(target)
+    orders, visits, letters = SETTINGS["streams"]
+    others = [one for one in orders["attributes"] if one["name"] != "units"]
+    changed = [
+        {**orders, "attributes": [*others, {"name": "units", "kind": "categorical"}]},
+        {**visits, "attributes": [{"name": "page", "column": "page_id", "kind": "numerical", "relative": True}]},
+        letters,
+    ]
+    variables = ("--vars", json.dumps({"caspr": {**SETTINGS, "streams": changed}}))
+    marts = ("activity_attributes", "activity_log", "activity_sequences", "content_features")
+    selected = ("--quiet", "run", "--select", *(f"+{mart}" for mart in marts))
+    before = project.marts(*marts)
+    project.dbt(*selected, *variables)
+    after = project.marts(*marts)
+    project.dbt(*selected, *variables, "--full-refresh")
+    refreshed = project.marts(*marts)
+    project.dbt(*selected)
+    restored = project.marts(*marts)
+    project.dbt(*selected, "--full-refresh")
+    assert after["activity_log"].schema.field("units").type == pa.string()
+    assert after["activity_log"].schema.field("page").type == pa.float64()
+    assert {0.0, 1.0} <= set(after["activity_log"]["page"].to_pylist())
+    for mart in marts:
+        # A column that is added comes last.
+        expect_same_rows(mart, refreshed[mart], after[mart].select(refreshed[mart].column_names))
+        expect_same_rows(mart, before[mart], restored[mart].select(before[mart].column_names))
+
+
+def test_a_column_in_other_letters_is_named_where_letters_count(project_on):
+    project = project_on("postgres")
+    orders = {**SETTINGS["streams"][0], "attributes": [{"name": "amount", "column": "Amount", "kind": "numerical"}]}
+    variables = json.dumps({"caspr": {**SETTINGS, "streams": [orders]}})
+    done = project.try_dbt("run", "--select", "rejected_activities", "--vars", variables)
+    assert done.returncode == 1
+    assert 'streams[0].attributes[0].column is "Amount"; expected a column of model' in done.stdout
 
 
 def test_this_project_with_its_unit_tests_on_postgres(postgres, tmp_path):

@@ -1,4 +1,5 @@
--- The most frequent values of every categorical attribute, fixed at the first train cutoff: later activities choose no column.
+-- The most frequent values of every categorical attribute, fixed at the first train cutoff that has customers: later activities
+-- choose no column.
 {%- set attributes = caspr.categorical_attributes() %}
 
 with
@@ -11,9 +12,16 @@ cutoffs as (
     select * from {{ ref('cutoffs') }}
 ),
 
+customer_cutoffs as (
+    select distinct cutoff_at from {{ ref('customer_cutoffs') }}
+),
+
+-- Where no train cutoff has customers, the first of any role that has. No mart holds a row of an earlier train cutoff, so none is
+-- described by values that were chosen after it.
 first_cutoff as (
-    select coalesce(min(case when role = 'train' then cutoff_at end), min(cutoff_at)) as cutoff_at
+    select coalesce(min(case when cutoffs.role = 'train' then cutoffs.cutoff_at end), min(cutoffs.cutoff_at)) as cutoff_at
     from cutoffs
+    inner join customer_cutoffs on cutoffs.cutoff_at = customer_cutoffs.cutoff_at
 ),
 
 known as (

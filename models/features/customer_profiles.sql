@@ -1,6 +1,7 @@
 -- What is known of each customer beside the activities. A customer without a profile keeps a row of nulls.
 {%- set profile = caspr.profile() %}
 {%- set attributes = profile.attributes if profile else [] %}
+{%- do caspr.check_profile_keys(profile) if profile %}
 
 with
 
@@ -9,11 +10,12 @@ customer_cutoffs as (
 ),
 
 {% if profile -%}
+-- What is no attribute has a name that an attribute cannot have.
 profiles as (
     select
         {{ caspr.key_of(profile.customer_id) }} as customer_id
         {%- for field in ['valid_from', 'valid_to'] if profile[field] %},
-        {{ caspr.utc_timestamp(caspr.quoted(profile[field])) }} as {{ field }}
+        {{ caspr.utc_timestamp(caspr.quoted(profile[field])) }} as caspr_{{ field }}
         {%- endfor %}
         {%- for attribute in attributes %},
         {{ caspr.cast_kind(caspr.quoted(attribute.column), attribute.kind) }} as {{ caspr.quoted(attribute.name) }}
@@ -27,17 +29,17 @@ valid_profiles as (
     select
         profiles.*,
         customer_cutoffs.cutoff_at,
-        -- equal ranks stay two rows, so that the test of uniqueness reports them
+        -- equal ranks, which check_profile_keys stops, would stay two rows
         rank() over (
             partition by customer_cutoffs.customer_id, customer_cutoffs.cutoff_at
-            order by case when profiles.valid_from is null then 1 else 0 end, profiles.valid_from desc
-        ) as validity_rank
+            order by case when profiles.caspr_valid_from is null then 1 else 0 end, profiles.caspr_valid_from desc
+        ) as caspr_validity_rank
     from customer_cutoffs
     inner join profiles
         on customer_cutoffs.customer_id = profiles.customer_id
-        and (profiles.valid_from is null or {{ caspr.before_cutoff('profiles.valid_from', 'customer_cutoffs.cutoff_at') }})
+        and (profiles.caspr_valid_from is null or {{ caspr.before_cutoff('profiles.caspr_valid_from', 'customer_cutoffs.cutoff_at') }})
         {%- if profile.valid_to %}
-        and (profiles.valid_to is null or not {{ caspr.before_cutoff('profiles.valid_to', 'customer_cutoffs.cutoff_at') }})
+        and (profiles.caspr_valid_to is null or not {{ caspr.before_cutoff('profiles.caspr_valid_to', 'customer_cutoffs.cutoff_at') }})
         {%- endif %}
 ),
 
@@ -55,7 +57,7 @@ final as (
     left join valid_profiles as profiles
         on customer_cutoffs.customer_id = profiles.customer_id
         and customer_cutoffs.cutoff_at = profiles.cutoff_at
-        and profiles.validity_rank = 1
+        and profiles.caspr_validity_rank = 1
     {%- else %}
     left join profiles on customer_cutoffs.customer_id = profiles.customer_id
     {%- endif %}

@@ -1,0 +1,17 @@
+{#- Reads every setting, so that a wrong one stops dbt when it parses this; called on-run-start. -#}
+{% macro check_settings() %}
+    {%- do caspr.relative_attributes() -%}
+    {%- do caspr.content_values() -%}
+    {%- do caspr.profile() -%}
+    {%- do caspr.churn() -%}
+    {%- do caspr.at_risk_days() -%}
+    {%- do caspr.positive_integer('train_cutoffs', 1) -%}
+    {%- do caspr.positive_integer('train_cutoff_step_days', 1) -%}
+    {%- do caspr.configured_as_of() -%}
+    {%- do caspr.configured_cutoffs() -%}
+    {%- do caspr.knows_loads() -%}
+    {%- do caspr.possible_times() -%}
+    {%- do caspr.history_length() -%}
+    {%- do caspr.rfm_period() -%}
+    {%- do caspr.trained_schema() -%}
+{% endmacro %}
