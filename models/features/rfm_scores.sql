@@ -127,7 +127,8 @@ rounded as (
 compared as (
     select
         *,
-        {%- for name, better, worse in [('recency_days', 'asc', 'desc'), ('frequency', 'desc', 'asc'), ('spend', 'desc', 'asc')] %}
+        {%- set best_first = [('recency_days', 'asc', 'desc'), ('frequency', 'desc', 'asc'), ('spend', 'desc', 'asc')] %}
+        {%- for name, better, worse in best_first %}
         {%- for count, direction in [('better', better), ('worse', worse)] %}
         rank() over (
             partition by cutoff_at, case when frequency > 0 then 1 else 0 end order by {{ name }} {{ direction }}
