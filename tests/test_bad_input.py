@@ -13,8 +13,8 @@ VISITS = """
 select * from (values
     ('v1', 1, timestamp '2025-01-05 10:00:00', 'été, d''or "naïf" 日本', 5.0),
     ('v2', 1, timestamp '2025-02-05 10:00:00', '%_\\', null),
-    ('v3', 2, timestamp '2025-01-06 10:00:00', '', 'nan'::double),
-    ('v3', 2, timestamp '2025-01-07 10:00:00', 'the one that counts', 1.0),
+    ('v3', 2, timestamp '2025-01-06 10:00:00', 'the one that counts', 1.0),
+    ('v3', 2, timestamp '2025-01-07 10:00:00', '', 'nan'::double),
     ('v4', null, timestamp '2025-01-06 10:00:00', 'a', 1.0),
     (null, 1, timestamp '2025-01-06 10:00:00', 'a', 1.0),
     ('v5', 1, null, 'a', 1.0),
