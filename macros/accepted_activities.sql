@@ -1,4 +1,4 @@
-{#- The rows of all streams that count: none rejected, and of several with one activity_id the latest load; see _macros.yml. -#}
+{#- The rows of all streams that count: none rejected, and of several with one activity_id the one that counts; see _macros.yml. -#}
 {% macro accepted_activities(rejected_activities='rejected_activities') -%}
     {%- set columns = ['customer_id', 'occurred_at', 'loaded_at', 'stream', 'stream_rank', 'activity_id', 'activity_type'] -%}
     {%- for attribute in caspr.sequence_attributes() -%}
@@ -11,8 +11,9 @@
         shared common table expression would be written down whole first. -#}
     select
         {%- for column in columns %}
-        source_activities.{{ column }}{{ ',' if not loop.last }}
+        source_activities.{{ column }},
         {%- endfor %}
+        false as is_repeated
     from (
         {{ caspr.source_activities() | indent(4) }}
     ) as source_activities
@@ -23,8 +24,9 @@
     union all
     select
         {%- for column in columns %}
-        {{ column }}{{ ',' if not loop.last }}
+        {{ column }},
         {%- endfor %}
+        true as is_repeated
     from (
         {{ caspr.activity_versions(repeated) | indent(4) }}
     ) as versions

@@ -7,7 +7,8 @@
             order by
                 case when source_activities.loaded_at is null then 1 else 0 end,
                 source_activities.loaded_at desc,
-                source_activities.occurred_at desc,
+                -- the first: a row that comes after a cutoff then takes none away from before it
+                source_activities.occurred_at,
                 -- only so that a tie falls the same way on every run and warehouse; rows equal in all of it are copies
                 {{ caspr.text_order('source_activities.customer_id') }},
                 {{ caspr.text_order('source_activities.activity_type') }}

@@ -6,30 +6,37 @@
     {%- endfor -%}
     {%- set relative = caspr.relative_attributes() -%}
     {%- set knows_loads = caspr.knows_loads() -%}
+    {%- if knows_loads -%}
+loaded_activities as (
+    {{ caspr.loaded_activities(activity_log, ref('caspr', 'superseded_activities')) | indent(4) }}
+),
+
+    {% endif -%}
 {{ 'known_rows' if knows_loads else 'known_activities' }} as (
     select
         pairs.cutoff_at,
         pairs.customer_fingerprint,
         pairs.activity_count
         {%- for column in own %},
-        activity_log.{{ column }}
+        activities.{{ column }}
         {%- endfor %}
         {%- if not knows_loads %},
-        activity_log.activity_number,
-        activity_log.seconds_since_previous
+        activities.activity_number,
+        activities.seconds_since_previous
         {%- for attribute in relative %},
-        activity_log.{{ caspr.quoted(attribute.name) }}
+        activities.{{ caspr.quoted(attribute.name) }}
         {%- endfor %}
         {%- endif %}
     from {{ pairs }} as pairs
-    inner join {{ activity_log }} as activity_log
-        on pairs.customer_id = activity_log.customer_id
-        and {{ caspr.known_at_cutoff('activity_log', 'pairs.cutoff_at') | indent(8) }}
+    inner join {{ 'loaded_activities' if knows_loads else activity_log }} as activities
+        on pairs.customer_id = activities.customer_id
+        and {{ caspr.known_at_cutoff('activities', 'pairs.cutoff_at') | indent(8) }}
 )
     {%- if knows_loads -%}
 ,
 
--- What was loaded late is missing in the middle: place, gap and mean are counted anew for each cutoff.
+-- What was loaded late is missing in the middle, and what was corrected later is at its old place: place, gap and mean are counted
+-- anew for each cutoff.
 known_numbered as (
     select
         *,

@@ -7,9 +7,10 @@
     cast({{ expression }} as {{ dbt.type_timestamp() }})
 {%- endmacro %}
 
-{#- https://duckdb.org/docs/stable/sql/functions/timestamp: epoch_us is the same instant whatever the type of time. -#}
+{#- https://duckdb.org/docs/stable/sql/functions/timestamp: epoch_us is the same instant whatever the type of time. Of infinity it is
+    null; the cast keeps that an infinity, so that an impossible time is told from a missing one. -#}
 {% macro duckdb__utc_timestamp(expression) -%}
-    make_timestamp(epoch_us({{ expression }}))
+    coalesce(make_timestamp(epoch_us({{ expression }})), cast({{ expression }} as timestamp))
 {%- endmacro %}
 
 {#- https://www.postgresql.org/docs/current/functions-datetime.html#FUNCTIONS-DATETIME-EXTRACT: the epoch of a timestamp is nominal,

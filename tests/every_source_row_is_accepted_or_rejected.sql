@@ -1,40 +1,40 @@
 -- The law of conservation: what the streams hold is in the log or in rejected_activities, each row once.
+-- Rows are compared, not their numbers: a stale row in the one and its successor in neither would add up.
+{%- set columns = ['stream_rank', 'activity_id', 'customer_id', 'occurred_at', 'loaded_at'] | join(',\n        ') %}
+
 with
 
-source_rows as (
-    {%- for stream in caspr.streams() %}
+source_activities as (
+    {{ caspr.source_activities() | indent(4) }}
+),
+
+differences as (
     select
-        {{ stream.rank }} as stream_rank,
-        count(*) as row_count
-    from {{ caspr.configured_model(stream) }}
-    {%- if not loop.last %}
+        {{ columns }},
+        1 as row_count
+    from source_activities
     union all
-    {%- endif %}
-    {%- endfor %}
-),
-
-accepted as (
     select
-        stream_rank,
-        count(*) as row_count
+        {{ columns }},
+        -1 as row_count
     from {{ ref('activity_log') }}
-    group by stream_rank
+    union all
+    select
+        {{ columns }},
+        -1 as row_count
+    from {{ ref('rejected_activities') }}
 ),
 
-rejected as (
+totals as (
     select
-        stream_rank,
-        count(*) as row_count
-    from {{ ref('rejected_activities') }}
-    group by stream_rank
+        {{ columns }},
+        sum(row_count) as too_few
+    from differences
+    group by {{ columns }}
 )
 
 select
-    source_rows.stream_rank,
-    source_rows.row_count,
-    accepted.row_count as accepted,
-    rejected.row_count as rejected
-from source_rows
-left join accepted on source_rows.stream_rank = accepted.stream_rank
-left join rejected on source_rows.stream_rank = rejected.stream_rank
-where source_rows.row_count <> coalesce(accepted.row_count, 0) + coalesce(rejected.row_count, 0)
+    {{ columns }},
+    too_few
+from totals
+where too_few <> 0

@@ -29,14 +29,26 @@ MARTS = (
     "churn_labels",
     "lifetime_value_labels",
 )
+# What must not know the future: the log holds all of it, the labels ask for it.
+MARTS_OF_THE_PAST = (
+    "customer_cutoffs",
+    "activity_sequences",
+    "rfm_features",
+    "rfm_scores",
+    "content_features",
+    "customer_profiles",
+)
 
 
 class Shop:
-    """Random streams with random attributes, dense around the cutoffs and full of ties."""
+    """Random streams with random attributes, dense around the cutoffs and full of ties.
 
-    def __init__(self, seed: int, knows_loads: bool = False):
+    `loads` says what the settings make of the column loaded_at: "unread", "read", or "known_at".
+    """
+
+    def __init__(self, seed: int, loads: str = "unread"):
         self.random = random.Random(seed)
-        self.knows_loads = knows_loads
+        self.loads = loads
         self.horizon_days = self.random.randint(10, 30)
         self.columns = {}
         self.rows = {}
@@ -54,7 +66,7 @@ class Shop:
                 a["name"] for a in attributes
             ]
             stream = {"model": name, "activity_type": f"type_{rank}", "attributes": attributes}
-            self.streams.append({**stream, "loaded_at": "loaded_at"} if knows_loads else stream)
+            self.streams.append(stream if loads == "unread" else {**stream, "loaded_at": "loaded_at"})
             self.rows[name] = [self.activity(name, self.instant()) for _ in range(self.random.randint(300, 500))]
 
     @property
@@ -64,7 +76,7 @@ class Shop:
             "streams": self.streams,
             "profile": {"model": "people", "attributes": [{"name": "country", "kind": "categorical"}]},
             "horizon_days": self.horizon_days,
-            "known_at": self.knows_loads,
+            "known_at": self.loads == "known_at",
             "as_of": "2025-06-01",
             "cutoffs": [{"cutoff_at": str(cutoff), "role": role} for cutoff, role in zip(CUTOFFS, roles, strict=True)],
             "sequence_length": 4,
@@ -91,6 +103,19 @@ class Shop:
         key = self.random.getrandbits(60)
         given = [values[column] for column in self.columns[stream][4:]]
         return (f"a{key}", f"c{customer}", occurred_at, loaded_at, *given)
+
+    def repetition(self, stream: str, customer: int, occurred_at: datetime, loaded_at: datetime | None = None) -> tuple:
+        """A row with the key of another one, of the customer or of somebody who is poisoned from the same cutoff on.
+
+        Without `loaded_at` it is loaded at the same time, earlier, or nobody knows when.
+        """
+        key, _, _, loaded, *_ = self.random.choice(
+            [row for row in self.rows[stream] if int(row[1][1:]) % 3 == customer % 3]
+        )
+        row = list(self.activity(stream, occurred_at, customer, loaded_at))
+        row[0] = key
+        row[3] = loaded_at or self.random.choice([loaded, loaded and loaded - SECOND, None])
+        return tuple(row)
 
     def write(self, project: Project) -> None:
         types = {"occurred_at": "timestamp", "loaded_at": "timestamp", "amount": "double", "shared_0": "double"}
@@ -157,22 +182,9 @@ def test_the_physical_order_of_the_inputs_changes_nothing(built):
         assert after[mart] == before[mart], mart
 
 
-def test_nothing_at_or_after_a_cutoff_reaches_its_rows(built):
-    """Customer n is poisoned from cutoff n mod 3 on, beginning exactly on it: up to that cutoff it stays what it was.
-
-    The last six customers have nothing else, so that they must not even exist at that cutoff.
-    """
-    project, shop, before = built
-    originals = {name: list(rows) for name, rows in shop.rows.items()}
-    for customer in range(CUSTOMERS + 6):
-        cutoff = CUTOFFS[customer % 3]
-        for stream in shop.rows:
-            for delay in (0 * SECOND, 0 * SECOND, SECOND, timedelta(days=3), timedelta(days=40)):
-                shop.rows[stream].append(shop.activity(stream, cutoff + delay, customer))
-    after = build(project, shop)
-    shop.rows = originals
+def expect_nothing_changed_up_to_the_poison(before: dict[str, list[tuple]], after: dict[str, list[tuple]]) -> None:
     compared = 0
-    for mart in ("activity_sequences", "rfm_features", "rfm_scores", "content_features", "customer_profiles"):
+    for mart in MARTS_OF_THE_PAST:
         assert after[mart] != before[mart], "the poison did not arrive at the later cutoffs"
         for customer in range(CUSTOMERS + 6):
             for cutoff in CUTOFFS[: customer % 3 + 1]:
@@ -180,6 +192,40 @@ def test_nothing_at_or_after_a_cutoff_reaches_its_rows(built):
                 assert of_cutoff(after[mart], customer, cutoff) == rows, (mart, customer, cutoff)
                 compared += len(rows)
     assert compared > 2 * CUSTOMERS
+
+
+def poison_from_the_cutoffs(shop: Shop) -> None:
+    """Customer n is poisoned from cutoff n mod 3 on, beginning exactly on it, with new keys and with keys that exist.
+
+    The last six customers have nothing else, so that they must not even exist at that cutoff.
+    """
+    poison = []
+    for customer in range(CUSTOMERS + 6):
+        cutoff = CUTOFFS[customer % 3]
+        for stream in shop.rows:
+            for delay in (0 * SECOND, 0 * SECOND, SECOND, timedelta(days=3), timedelta(days=40)):
+                poison.append((stream, shop.activity(stream, cutoff + delay, customer)))
+                poison.append((stream, shop.repetition(stream, customer, cutoff + delay)))
+    for stream, row in poison:
+        shop.rows[stream].append(row)
+
+
+def test_nothing_at_or_after_a_cutoff_reaches_its_rows(built):
+    project, shop, before = built
+    originals = {name: list(rows) for name, rows in shop.rows.items()}
+    poison_from_the_cutoffs(shop)
+    after = build(project, shop)
+    shop.rows = originals
+    expect_nothing_changed_up_to_the_poison(before, after)
+
+
+def test_nothing_at_or_after_a_cutoff_reaches_its_rows_unless_it_was_loaded_later(tmp_path):
+    """A later load is today's truth about the same activity: see known_at. Without one the first row stands."""
+    shop = Shop(20251103, loads="read")
+    project = installed(shop, tmp_path)
+    before = build(project, shop)
+    poison_from_the_cutoffs(shop)
+    expect_nothing_changed_up_to_the_poison(before, build(project, shop))
 
 
 def test_nothing_outside_the_window_reaches_a_label(built):
@@ -202,23 +248,57 @@ def test_nothing_outside_the_window_reaches_a_label(built):
 
 
 def test_nothing_loaded_at_or_after_a_cutoff_reaches_its_rows(tmp_path):
-    """With known_at: customer n gets what happened before cutoff n mod 3 and was loaded exactly at it or later."""
-    shop = Shop(20251102, knows_loads=True)
+    """With known_at: what was loaded exactly at cutoff n mod 3 or later, of a new activity or of one that was known."""
+    shop = Shop(20251102, loads="known_at")
     project = installed(shop, tmp_path)
     before = build(project, shop)
+    poison = []
     for customer in range(CUSTOMERS + 6):
         cutoff = CUTOFFS[customer % 3]
         for stream in shop.rows:
             for delay in (0 * SECOND, SECOND, timedelta(days=40)):
-                happened = cutoff - shop.random.randint(1, 20) * timedelta(days=1)
-                shop.rows[stream].append(shop.activity(stream, happened, customer, loaded_at=cutoff + delay))
-    after = build(project, shop)
-    compared = 0
-    for mart in ("customer_cutoffs", "activity_sequences", "rfm_features", "rfm_scores", "content_features"):
-        assert after[mart] != before[mart], "the poison did not arrive at the later cutoffs"
-        for customer in range(CUSTOMERS + 6):
-            for cutoff in CUTOFFS[: customer % 3 + 1]:
-                rows = of_cutoff(before[mart], customer, cutoff)
-                assert of_cutoff(after[mart], customer, cutoff) == rows, (mart, customer, cutoff)
-                compared += len(rows)
-    assert compared > 2 * CUSTOMERS
+                happened = cutoff - shop.random.randint(-20, 20) * timedelta(days=1)
+                poison.append((stream, shop.activity(stream, happened, customer, loaded_at=cutoff + delay)))
+                poison.append((stream, shop.repetition(stream, customer, happened, loaded_at=cutoff + delay)))
+    for stream, row in poison:
+        shop.rows[stream].append(row)
+    expect_nothing_changed_up_to_the_poison(before, build(project, shop))
+
+
+def test_with_known_at_an_activity_is_at_each_cutoff_what_it_was_then(tmp_path):
+    """One order, loaded four times: corrected, given to another customer, and dated after the last cutoff."""
+    models = {"orders": "select * from raw.orders"}
+    stream = {
+        "model": "orders",
+        "activity_type": "order",
+        "loaded_at": "loaded_at",
+        "attributes": [{"name": "amount", "kind": "numerical", "role": "monetary"}],
+    }
+    cutoffs = ["2025-02-01", "2025-02-02", "2025-02-03", "2025-02-04", "2025-02-05"]
+    settings = {
+        "streams": [stream],
+        "known_at": True,
+        "as_of": "2025-06-01",
+        "horizon_days": 1,
+        "cutoffs": [{"cutoff_at": at, "role": "score"} for at in cutoffs],
+    }
+    project = install_package(tmp_path / "project", settings, models)
+    with project.connect() as connection:
+        connection.execute(
+            """
+            create schema raw;
+            create table raw.orders as select * from (values
+                ('o1', 'a', timestamp '2025-01-05', 1.0, timestamp '2025-02-01'),
+                ('o1', 'a', timestamp '2025-01-06', 2.0, timestamp '2025-02-02'),
+                ('o1', 'a', timestamp '2025-01-09', 9.0, timestamp '2025-02-02'),
+                ('o1', 'b', timestamp '2025-01-05', 3.0, timestamp '2025-02-03'),
+                ('o1', 'b', timestamp '2025-03-01', 4.0, timestamp '2025-02-04')
+            ) as t (activity_id, customer_id, occurred_at, amount, loaded_at)
+            """
+        )
+    project.dbt("--quiet", "build")
+    expected = [("a", "2025-02-02", 1.0), ("a", "2025-02-03", 2.0), ("b", "2025-02-04", 3.0)]
+    for mart, amount in {"activity_sequences": "amount", "rfm_features": "spend_sum"}.items():
+        sql = f"select customer_id, cast(cutoff_at as date)::text, {amount} from {mart} order by cutoff_at"
+        assert project.rows(sql) == expected, mart
+    assert project.rows("select customer_id, amount from activity_log") == [("b", 4.0)]

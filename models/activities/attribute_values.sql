@@ -1,6 +1,7 @@
 -- The most frequent values of every categorical attribute, fixed at the first train cutoff that has customers: later activities
 -- choose no column.
 {%- set attributes = caspr.categorical_attributes() %}
+{%- set knows_loads = caspr.knows_loads() %}
 
 with
 
@@ -24,10 +25,16 @@ first_cutoff as (
     inner join customer_cutoffs on cutoffs.cutoff_at = customer_cutoffs.cutoff_at
 ),
 
+{% if knows_loads -%}
+loaded_activities as (
+    {{ caspr.loaded_activities('activity_log', ref('superseded_activities')) | indent(4) }}
+),
+
+{% endif -%}
 known as (
-    select activity_log.*
-    from activity_log
-    inner join first_cutoff on {{ caspr.known_at_cutoff('activity_log', 'first_cutoff.cutoff_at') | indent(8) }}
+    select activities.*
+    from {{ 'loaded_activities' if knows_loads else 'activity_log' }} as activities
+    inner join first_cutoff on {{ caspr.known_at_cutoff('activities', 'first_cutoff.cutoff_at') | indent(8) }}
 ),
 
 counted as (

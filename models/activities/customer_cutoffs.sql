@@ -9,6 +9,7 @@
     ],
 ) }}
 {%- set at_risk_days = caspr.at_risk_days() %}
+{%- set knows_loads = caspr.knows_loads() %}
 
 with
 
@@ -20,6 +21,21 @@ cutoffs as (
     select * from {{ ref('cutoffs') }}
 ),
 
+{% if knows_loads -%}
+loaded_activities as (
+    {{ caspr.loaded_activities('activity_log', ref('superseded_activities')) | indent(4) }}
+),
+
+-- Also whose activities are all another's today; who has none before a cutoff falls out below.
+pairs as (
+    select
+        customer_fingerprints.customer_id,
+        cutoffs.cutoff_at,
+        customer_fingerprints.customer_fingerprint
+    from {{ ref('customer_fingerprints') }} as customer_fingerprints
+    cross join cutoffs
+),
+{%- else -%}
 pairs as (
     select
         activity_log.customer_id,
@@ -29,6 +45,7 @@ pairs as (
     inner join cutoffs on {{ caspr.before_cutoff('activity_log.occurred_at', 'cutoffs.cutoff_at') }}
     where activity_log.activity_number = 1
 ),
+{%- endif %}
 
 wanted as (
     select * from pairs
@@ -40,13 +57,13 @@ final as (
         wanted.customer_id,
         wanted.cutoff_at,
         cast(count(*) as integer) as activity_count,
-        min(activity_log.occurred_at) as first_activity_at,
-        max(activity_log.occurred_at) as last_activity_at,
+        min(activities.occurred_at) as first_activity_at,
+        max(activities.occurred_at) as last_activity_at,
         max(wanted.customer_fingerprint) as customer_fingerprint
     from wanted
-    inner join activity_log
-        on wanted.customer_id = activity_log.customer_id
-        and {{ caspr.known_at_cutoff('activity_log', 'wanted.cutoff_at') | indent(8) }}
+    inner join {{ 'loaded_activities' if knows_loads else 'activity_log' }} as activities
+        on wanted.customer_id = activities.customer_id
+        and {{ caspr.known_at_cutoff('activities', 'wanted.cutoff_at') | indent(8) }}
     group by wanted.customer_id, wanted.cutoff_at
 )
 

@@ -4,10 +4,9 @@
 {%- for attribute in attributes %}
     {%- do columns.append(caspr.quoted(attribute.name)) %}
 {%- endfor %}
-{%- set with_loads = [] %}
-{%- for stream in caspr.streams() if stream.loaded_at %}
-    {%- do with_loads.append(stream.rank) %}
-{%- endfor %}
+{%- set with_loads = caspr.streams() | selectattr('loaded_at') | list %}
+{%- set knows_loads = caspr.knows_loads() %}
+{%- set key = ['stream_rank', 'activity_id'] + (['loaded_at'] if with_loads else []) %}
 
 with
 
@@ -22,25 +21,33 @@ accepted as (
 hashed as (
     select
         customer_id,
-        {#- A stream that says when a row was loaded says with it when a row changed: its other columns need no reading. #}
-        {% if with_loads | length == caspr.streams() | length -%}
-        {{ caspr.row_hash(['stream_rank', 'activity_id', 'loaded_at']) }} as activity_hash
-        {%- elif with_loads -%}
+        1 as is_counted,
+        {% if with_loads -%}
+        -- Where a row says when it was loaded it says when it changed: the other columns need no reading. A key that several rows
+        -- share may change hands within one load.
         case
-            when stream_rank in ({{ with_loads | join(', ') }}) then {{ caspr.row_hash(['stream_rank', 'activity_id', 'loaded_at']) }}
-            else {{ caspr.row_hash(['stream_rank', 'activity_id'] + columns) }}
+            when loaded_at is not null and not is_repeated then {{ caspr.row_hash(key) }}
+            else {{ caspr.row_hash(key + columns) }}
         end as activity_hash
         {%- else -%}
-        {{ caspr.row_hash(['stream_rank', 'activity_id'] + columns) }} as activity_hash
+        {{ caspr.row_hash(key + columns) }} as activity_hash
         {%- endif %}
     from accepted
+    {%- if knows_loads %}
+    union all
+    select
+        customer_id,
+        0 as is_counted,
+        {{ caspr.row_hash(key + columns + ['superseded_at']) }} as activity_hash
+    from {{ ref('superseded_activities') }}
+    {%- endif %}
 ),
 
 totals as (
     select
         customer_id,
         {{ caspr.text_literal(caspr.settings_hash()) }} as settings_hash,
-        count(*) as activity_count,
+        cast(sum(is_counted) as {{ dbt.type_bigint() }}) as activity_count,
         {{ caspr.hash_total('activity_hash') }} as hash_total
     from hashed
     group by customer_id
@@ -49,7 +56,7 @@ totals as (
 final as (
     select
         customer_id,
-        cast(activity_count as {{ dbt.type_bigint() }}) as activity_count,
+        activity_count,
         {{ caspr.row_hash(['settings_hash', 'activity_count', 'hash_total']) }} as customer_fingerprint
     from totals
 )

@@ -123,32 +123,41 @@ rounded as (
     from summaries
 ),
 
--- Shares of the customers that are worse: equal customers have equal shares. Who never bought has no place among the buyers.
-ranked as (
+-- How many buyers of the cutoff are worse and how many are better. Who never bought has no place among them.
+compared as (
     select
         *,
-        {%- for name, direction in [('recency_days', 'desc'), ('frequency', 'asc'), ('spend', 'asc')] %}
-        percent_rank() over (
+        {%- set best_first = [('recency_days', 'asc', 'desc'), ('frequency', 'desc', 'asc'), ('spend', 'desc', 'asc')] %}
+        {%- for name, better, worse in best_first %}
+        {%- for count, direction in [('better', better), ('worse', worse)] %}
+        rank() over (
             partition by cutoff_at, case when frequency > 0 then 1 else 0 end order by {{ name }} {{ direction }}
-        ) as {{ name }}_rank{{ ',' if not loop.last }}
+        ) - 1 as {{ name }}_{{ count }}{{ ',' if not loop.last }}
+        {%- endfor %}
+        {{- ',' if not loop.last }}
         {%- endfor %}
     from rounded
 ),
 
+-- The share of those worse among those who differ: equals share a score, the best are never the worst for being many, nor the
+-- worst the best. Where nobody differs the score says nothing, which is the middle.
 scored as (
     select
         *,
         {%- for name in ['recency_days', 'frequency', 'spend'] %}
+        {%- set worse = name ~ '_worse' %}
+        {%- set different = '(' ~ name ~ '_worse + ' ~ name ~ '_better)' %}
         case
             when frequency = 0{{ ' or spend is null' if name == 'spend' }} then null
-            when {{ name }}_rank >= 0.8 then 5
-            when {{ name }}_rank >= 0.6 then 4
-            when {{ name }}_rank >= 0.4 then 3
-            when {{ name }}_rank >= 0.2 then 2
+            when {{ different }} = 0 then 3
+            when 5 * {{ worse }} >= 4 * {{ different }} then 5
+            when 5 * {{ worse }} >= 3 * {{ different }} then 4
+            when 5 * {{ worse }} >= 2 * {{ different }} then 3
+            when 5 * {{ worse }} >= {{ different }} then 2
             else 1
         end as {{ name }}_score{{ ',' if not loop.last }}
         {%- endfor %}
-    from ranked
+    from compared
 ),
 
 final as (
