@@ -45,6 +45,15 @@ MARTS = (
     "rfm_features",
     "rfm_scores",
 )
+# What with known_at is made in another way.
+KNOWN = (
+    "superseded_activities",
+    "attribute_values",
+    "customer_cutoffs",
+    "activity_sequences",
+    "rfm_features",
+    "rfm_scores",
+)
 # Hashes are another number on every warehouse.
 NOT_COMPARED = {"customer_fingerprint"}
 
@@ -356,6 +365,50 @@ def test_every_mart_holds_the_same_rows_as_on_duckdb(marts_on, target):
         assert found[mart].column_names == expected[mart].column_names, mart
         assert len(expected[mart]) > 2, mart
         expect_same_rows(mart, expected[mart], found[mart])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_fingerprint_is_no_number_that_a_model_could_be_fed(marts_on, target):
+    """It is a hash of the future, too."""
+    holding = [table.schema for table in marts_on(target).values() if "customer_fingerprint" in table.column_names]
+    assert len(holding) == 6
+    for schema in holding:
+        assert not pa.types.is_primitive(schema.field("customer_fingerprint").type)
+
+
+@pytest.fixture(scope="module")
+def known_on(project_on):
+    """The marts with known_at, in a schema of their own, on DuckDB in a database of their own."""
+    made = {}
+
+    def read(target: str) -> dict[str, pa.Table]:
+        if target not in made:
+            project = project_on(target)
+            known = WarehouseProject(
+                project.folder,
+                project.folder / "known" if target == "duckdb" else project.scratch,
+                target=target,
+                settings=project.settings | {"CASPR_SCHEMA": "known"},
+                variables={"caspr": SETTINGS | {"known_at": True}},
+            )
+            if target == "duckdb":
+                known.scratch.mkdir()
+                known.write(make_shop())
+            known.dbt("--quiet", "run", "--select", *(f"+{mart}" for mart in KNOWN))
+            known.dbt("--quiet", "test", "--select", *KNOWN, "--indirect-selection", "cautious")
+            made[target] = known.marts(*KNOWN)
+        return made[target]
+
+    return read
+
+
+@pytest.mark.parametrize("target", TARGETS[1:])
+def test_what_was_known_at_a_cutoff_is_the_same_as_on_duckdb(known_on, marts_on, target):
+    expected, found = known_on("duckdb"), known_on(target)
+    for mart in KNOWN:
+        assert len(expected[mart]) > 2, mart
+        expect_same_rows(mart, expected[mart], found[mart])
+    assert rows_of(expected["rfm_features"]) != rows_of(marts_on("duckdb")["rfm_features"])
 
 
 def test_duckdb_holds_what_was_worked_out_by_hand(marts_on):
