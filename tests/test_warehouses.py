@@ -565,6 +565,38 @@ def test_train_score_and_report(scored_on, target):
     assert "lightgbm" in said and "churn_predictions" in said
 
 
+def test_a_customer_deleted_at_the_source_on_postgres(scored_on):
+    """Gone from every mart and prediction with the next build, from the tables of scores when they are filled again."""
+    project = scored_on("postgres")
+
+    def tables_with(customer: str) -> set[str]:
+        with project.postgres() as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "select table_schema || '.' || table_name from information_schema.columns "
+                "where column_name = 'customer_id' and table_schema in ('caspr', 'caspr_trained')"
+            )
+            names = {name for (name,) in cursor.fetchall()} - {f"caspr.{model}" for model in make_shop()}
+            found = set()
+            for name in names:
+                cursor.execute(f"select 1 from {name} where customer_id = %s limit 1", (customer,))
+                found |= {name} if cursor.fetchone() else set()
+            return found
+
+    scores = {"caspr_trained.churn_scores", "caspr_trained.lifetime_value_scores"}
+    assert {*scores, "caspr.churn_predictions", "caspr.customer_embeddings", "caspr.activity_log"} <= tables_with("zoe")
+    with project.postgres() as connection, connection.cursor() as cursor:
+        for table in make_shop():
+            cursor.execute(f"delete from raw.{table} where customer_id = 'zoe'")
+    project.dbt("--quiet", "run")
+    left = tables_with("zoe")
+    project.caspr("score")
+    left_after_scores = tables_with("zoe")
+    project.write(make_shop())
+    project.dbt("--quiet", "run")
+    assert left == {*scores, "caspr_trained.customer_embeddings"}
+    assert left_after_scores == {"caspr_trained.customer_embeddings"}
+
+
 def test_on_duckdb_dbt_scores_by_itself(project_on):
     project_on("duckdb").caspr_fails(2, r"dbt runs the Python models that score: run `dbt build", "score")
 
