@@ -4,7 +4,7 @@
         pairs.customer_id,
         pairs.cutoff_at,
         pairs.activity_count,
-        {{ caspr.row_hash(['pairs.customer_fingerprint', 'listed.hash_total']) }} as customer_fingerprint
+        {{ caspr.cast_categorical(caspr.row_hash(['pairs.customer_fingerprint', 'listed.hash_total'])) }} as customer_fingerprint
     from {{ customer_cutoffs }} as pairs
     cross join (
         select {{ caspr.hash_total(caspr.row_hash(['attribute_name', 'value_rank', 'attribute_value'])) }} as hash_total

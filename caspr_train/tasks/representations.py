@@ -2,7 +2,7 @@
 
 | representation | columns |
 |---|---|
-| `rfm` | the numeric columns of `rfm_features`, but the fingerprint |
+| `rfm` | the numeric columns of `rfm_features` |
 | `caspr` | the embedding |
 | `caspr_rfm` | both |
 | `rfm_noise` | `rfm` and as many N(0,1) columns as the embedding has: the control, what mere columns give |
@@ -21,7 +21,7 @@ import pandas as pd
 from caspr_train.errors import DataError
 
 KEYS = ["cutoff_at", "customer_id"]
-# Bookkeeping of the incremental marts: a number, but a hash, and no feature.
+# Bookkeeping of the incremental marts and no feature: a hash of the future, too.
 FINGERPRINT = "customer_fingerprint"
 CONTROLS = ("rfm_noise",)
 NOISE_SEED = 20_210

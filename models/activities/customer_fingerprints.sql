@@ -1,4 +1,4 @@
--- What each customer's activities are, as one number: if it changed since a mart was built, the customer is built anew.
+-- What each customer's activities are, as one short text: if it changed since a mart was built, the customer is built anew.
 {%- set attributes = caspr.sequence_attributes() %}
 {%- set columns = ['occurred_at', 'activity_type'] %}
 {%- for attribute in attributes %}
@@ -57,7 +57,7 @@ final as (
     select
         customer_id,
         activity_count,
-        {{ caspr.row_hash(['settings_hash', 'activity_count', 'hash_total']) }} as customer_fingerprint
+        {{ caspr.cast_categorical(caspr.row_hash(['settings_hash', 'activity_count', 'hash_total'])) }} as customer_fingerprint
     from totals
 )
 
