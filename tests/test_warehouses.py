@@ -578,7 +578,6 @@ def test_train_score_and_report(scored_on, target):
     assert "lightgbm" in said and "churn_predictions" in said
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("target", TARGETS[1:])
 def test_vectors_of_who_did_not_change_are_kept_and_old_versions_until_they_are_pruned(scored_on, target):
     project = scored_on(target)
@@ -600,7 +599,8 @@ def test_vectors_of_who_did_not_change_are_kept_and_old_versions_until_they_are_
     said = project.caspr("prune")
     assert re.search(rf"deleted {len(before)} rows of \S*customer_embeddings\S*, [1-9]\d* rows of", said), said
     assert vectors() == after
-=======
+
+
 def test_a_customer_deleted_at_the_source_on_postgres(scored_on):
     """Gone from every mart and prediction with the next build, from the tables of scores when they are filled again."""
     project = scored_on("postgres")
@@ -631,7 +631,6 @@ def test_a_customer_deleted_at_the_source_on_postgres(scored_on):
     project.dbt("--quiet", "run")
     assert left == {*scores, "caspr_trained.customer_embeddings"}
     assert left_after_scores == {"caspr_trained.customer_embeddings"}
->>>>>>> wt-sqla
 
 
 def test_on_duckdb_dbt_scores_by_itself(project_on):
