@@ -12,7 +12,7 @@ final as (
         embedding,
         embedded_at
     from loaded
-    where loaded.model_version in ({{ caspr.newest_model_version() }})
+    where model_version in ({{ caspr.newest_model_version() }})
 )
 
 select
