@@ -213,7 +213,7 @@ def train_bundle(
         weights = safetensors.torch.load_file(work / "weights.safetensors")
     finally:
         packed.unlink(missing_ok=True)
-        if not checkpoint.found(work / "checkpoints"):
+        if not checkpoint.found(work / "checkpoints") and not list(work.glob("not-finite-*")):
             shutil.rmtree(work, ignore_errors=True)
             with suppress(OSError):  # there is something else in it
                 run.rmdir()
