@@ -7,6 +7,7 @@
         'customer_id', 'occurred_at', 'stream', 'stream_rank', 'activity_id', 'activity_number', 'activity_type',
         'seconds_since_previous', 'seconds_before_cutoff', 'cutoff_at', 'position', 'recency_rank', 'has_profile',
         'customer_fingerprint', 'loaded_at', 'previous_at', 'activity_count', 'activities_dropped', 'rejection', 'version_rank',
+        'superseded_at', 'is_repeated',
     ] -%}
     {%- set given = [] if given is none else given -%}
     {%- if given is string or given is mapping or given is not iterable -%}

@@ -290,7 +290,7 @@ def test_only_touched_customers_are_built_anew(shop):
 def test_a_customer_deleted_at_the_source_is_gone_from_every_mart(shop):
     """Also from the faces of the embeddings, which the trainer loaded before, and from the predictions.
 
-    What the trainer loaded stays in its own table: dbt does not write into its sources.
+    What the trainer loaded stays in its own table until `prune`: dbt does not write into its sources.
     """
     shop, project = shop
     shop.write(project)
@@ -314,6 +314,8 @@ def test_a_customer_deleted_at_the_source_is_gone_from_every_mart(shop):
     project.dbt("--quiet", "build")
     left = {name for name in names if project.rows(f"select 1 from {name} where customer_id = '{gone}' limit 1")}
     assert left == {"main_trained.customer_embeddings"}
+    project.caspr("prune")
+    assert not project.rows(f"select 1 from main_trained.customer_embeddings where customer_id = '{gone}'")
     assert project.rows("select count(*) > 0 from customer_embeddings") == [(True,)]
 
 
