@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from caspr_train.sequences import PAD
+from caspr_train.sequences import PAD, RESERVED
 
 NEGATIVES = 1024  # codes drawn a step
 MOST_LOGITS = 2**23  # computed at once when the loss is exact: 32 MiB, and as much again for the softmax
@@ -17,7 +17,9 @@ MOST_LOGITS = 2**23  # computed at once when the loss is exact: 32 MiB, and as m
 class TiedHead(nn.Module):
     """The logit of a value is its row in the attribute's input table times the projected state, plus a bias.
 
-    The table is passed in and belongs to the events. PAD is no value: it is never drawn, nor in the exact sum.
+    The table is passed in and belongs to the events. Reserved codes have rows of their own here: a negative that is
+    drawn moves its row, and an item that training never met must go on to add nothing to an event. PAD is no value: it
+    is never drawn, nor in the exact sum.
     """
 
     def __init__(self, hidden: int, values: int, width: int) -> None:
@@ -26,6 +28,7 @@ class TiedHead(nn.Module):
         self.project = nn.Linear(hidden, width, bias=False)
         # Rows of the table are drawn with variance 1 a column: so the logits begin no larger than those of a Linear.
         nn.init.uniform_(self.project.weight, -((hidden * width) ** -0.5), (hidden * width) ** -0.5)
+        self.reserved = nn.Parameter(torch.zeros(RESERVED, width))
         # A model that knows nothing yet begins at Zipf's law: the rare values would be thousands of steps away.
         self.bias = nn.Parameter(torch.cat([torch.zeros(1), log_frequency(torch.arange(1, values), values)]))
 
@@ -43,10 +46,11 @@ class TiedHead(nn.Module):
         known = targets != PAD
         states, targets = self.project(states[known]).float(), targets[known]
         total = states.new_zeros(())
-        rows = max(1, MOST_LOGITS // len(table))
+        values = torch.cat([self.reserved[PAD + 1 :], table[RESERVED:]])
+        rows = max(1, MOST_LOGITS // len(values))
         for some, wanted in zip(states.split(rows), targets.split(rows), strict=True):
-            logits = torch.addmm(self.bias[1:], some, table[1:].t())
-            total = total + F.cross_entropy(logits, wanted - 1, reduction="sum")
+            logits = torch.addmm(self.bias[PAD + 1 :], some, values.t())
+            total = total + F.cross_entropy(logits, wanted - (PAD + 1), reduction="sum")
         return total
 
     def _sampled(self, states: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
@@ -55,8 +59,10 @@ class TiedHead(nn.Module):
         it are taken out (Blanc & Rendle 2018, https://arxiv.org/abs/1712.00527).
         """
         states = self.project(states)
-        # One look-up for both: its gradient is as large as the table.
-        own, others = F.embedding(torch.cat([targets, negatives]), table).split([len(targets), len(negatives)])
+        codes = torch.cat([targets, negatives])  # one look-up for both: its gradient is as large as the table
+        reserved = F.embedding(codes.clamp(max=RESERVED - 1), self.reserved)
+        values = torch.where(codes[:, None] < RESERVED, reserved, F.embedding(codes, table))
+        own, others = values.split([len(targets), len(negatives)])
         expected = log_frequency(negatives, len(table)) + math.log(len(negatives))
         logits = (states @ others.t()).float() + (self.bias[negatives] - expected)
         logits = logits.masked_fill(targets[:, None] == negatives, -torch.inf)
