@@ -123,7 +123,7 @@ def _event_losses(
     model: Caspr, rows: Tensor, categories: Tensor, numbers: Tensor, negatives: dict[str, Tensor] | None
 ) -> Tensor:
     """Sums [c + n] of cross-entropy (PAD ignored) and squared error (NaN ignored) of events predicted from `rows`."""
-    logits = iter(model.category_head(rows).float().split(model.few, dim=-1))
+    logits = iter(model.category_head(rows).float().split(model.few, dim=-1) if model.category_head else ())
     losses = []
     for i, targets in enumerate(categories.unbind(1)):
         if (name := str(i)) in model.tied_heads:

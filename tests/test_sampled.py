@@ -53,10 +53,11 @@ def shop(config: Config, items: Tensor, values: int) -> tuple[PackedSequences, J
     return sequences, Job(config, shape, (0.0, 1.0), 30 * 86_400 if config.windows == "random" else 0)
 
 
-@pytest.fixture(scope="module", params=["paper", "default"])
+@pytest.fixture(scope="module", params=[("paper", 10), ("default", 10), ("default", 1)])
 def built(request) -> tuple[Caspr, Batch, Tensor]:
-    """A model whose products are sampled and whose types are not, a batch and its mask."""
-    config = preset(request.param, sampled_softmax_above=10, minimum_count=1, dropout=0.0)
+    """A model whose products are sampled and whose types are not, or both are; a batch and its mask."""
+    name, above = request.param
+    config = preset(name, sampled_softmax_above=above, minimum_count=1, dropout=0.0)
     sequences, encoding, _ = packed(config, customers=120, longest=40)
     torch.manual_seed(0)
     model, windows = Caspr(config, shape_of(encoding)), windows_of(config, sequences, encoding)
@@ -95,8 +96,9 @@ def test_negatives_are_as_frequent_as_they_are_expected_and_never_padding():
 def test_a_step_draws_the_same_negatives_whoever_works_on_it_and_another_step_others(built):
     model, config = built[0], built[0].config
     drawn = [model.draw_negatives(draws(config, step, NEGATIVES)) for step in (5, 6, 5)]
-    assert list(drawn[0]) == [str(PRODUCT)]
-    assert torch.equal(drawn[0]["1"], drawn[2]["1"]) and not torch.equal(drawn[0]["1"], drawn[1]["1"])
+    assert list(drawn[0]) == (["1"] if config.sampled_softmax_above == 10 else ["0", "1"])
+    assert all(torch.equal(drawn[0][i], drawn[2][i]) for i in drawn[0])
+    assert not torch.equal(drawn[0]["1"], drawn[1]["1"])
 
 
 @pytest.mark.parametrize("count", [32, 256])
@@ -124,6 +126,15 @@ def test_the_gradient_of_a_sample_is_on_average_that_of_all_values(count):
     assert float((mean - wanted).norm() / wanted.norm()) < {32: 0.25, 256: 0.07}[count]
     assert float((mean - wanted).norm()) < one_by_one / 2
     assert np.mean([loss for loss, _ in sampled]) == pytest.approx(exact, rel={32: 0.06, 256: 0.01}[count])
+
+
+def test_negatives_that_are_the_target_itself_are_taken_out():
+    torch.manual_seed(0)
+    head, table, states = TiedHead(16, 50, 8), torch.randn(50, 8), torch.randn(2, 16)
+    targets, negatives = torch.tensor([7, 9]), torch.tensor([7, 7, 7])
+    alone = head(states[:1], table, targets[:1], negatives)
+    assert alone.item() == 0  # nothing is left to tell it from
+    assert head(states, table, targets, negatives) > 0.1
 
 
 def test_without_negatives_the_loss_is_exact_whatever_its_pieces(built, monkeypatch):

@@ -54,7 +54,7 @@ class Caspr(nn.Module):
         self.decoder = nn.ModuleList(DecoderBlock(*block, width) for _ in range(config.decoder_layers))
         # One matrix product for the logits of all categorical attributes of few values, one for all numbers.
         self.few = [n for n in cardinalities if n <= many]
-        self.category_head = nn.Linear(hidden, sum(self.few))
+        self.category_head = nn.Linear(hidden, sum(self.few)) if self.few else None
         self.number_head = nn.Linear(hidden, shape.sequence_numbers)
         self.next_event = nn.Sequential(nn.Linear(width, hidden), nn.ReLU()) if config.next_event_weight else None
         self.future_head = (
