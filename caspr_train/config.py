@@ -20,6 +20,8 @@ class Config:
     windows: str = "latest"  # "latest": the t before the train cutoff; "random": the t before a random earlier instant
     number_transform: str = "identity"  # "identity", or "signed_log" = sign(x) log(1 + |x|), before standardising
     minimum_count: int = 1  # values seen less often at the train cutoff are coded UNK
+    # An attribute with more values than this is predicted from its own input table and trained on a sample of them.
+    sampled_softmax_above: int = 5000
 
     # -- the model (paper, section 5 and figure 2)
     hidden: int = 16
@@ -67,6 +69,7 @@ class Config:
             "batch_size",
             "steps",
             "minimum_count",
+            "sampled_softmax_above",
             "patience",
         ):
             expect(

@@ -24,7 +24,7 @@ PIECE = {"cpu": 256, "cuda": 16_384}
 CUT = 16_384  # windows are cut out of the sequences so many at once: that costs less by the dozen
 
 # What random numbers are for; each purpose has a stream of its own.
-ORDER, INSTANTS, MASKS, VALIDATION, DROPOUT = range(5)
+ORDER, INSTANTS, MASKS, VALIDATION, DROPOUT, NEGATIVES = range(6)
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ class Learner:
         # The loss is a mean over the targets of the whole step, so every process needs the count of all.
         counts = torch.stack([count_targets(batch, hide).flat() for batch, hide in pieces]).sum(0)
         denominators = Denominators.from_flat(add_over_processes(counts))
+        negatives = self.model.draw_negatives(draws(self.config, step, NEGATIVES, self.device))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, steps, self.config)
         self.optimizer.zero_grad(set_to_none=True)
@@ -105,7 +106,7 @@ class Learner:
             # DDP averages over processes and the step's loss is a sum of the shares: hence times count.
             with self._no_sync(wait=last < 0):
                 with torch.autocast("cuda", torch.bfloat16, enabled=self.bf16):
-                    loss, _ = self.ddp(batch, hide, denominators)
+                    loss, _ = self.ddp(batch, hide, denominators, negatives)
                 (loss * self.count).backward()
             total += loss.detach()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)

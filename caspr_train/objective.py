@@ -86,13 +86,21 @@ def masked_events(batch: Batch, hide: Tensor, states: Tensor, compact: bool) -> 
     return states.flatten(0, 1), categories.flatten(0, 1), numbers.flatten(0, 1)
 
 
-def loss_sums(model: Caspr, batch: Batch, asked: tuple[Tensor, Tensor, Tensor], embedding: Tensor) -> LossSums:
-    """`asked`: as masked_events gives it; `embedding`: ν_E."""
-    masked = _event_losses(model, *asked)
+def loss_sums(
+    model: Caspr,
+    batch: Batch,
+    asked: tuple[Tensor, Tensor, Tensor],
+    embedding: Tensor,
+    negatives: dict[str, Tensor] | None = None,
+) -> LossSums:
+    """`asked`: as masked_events gives it; `embedding`: ν_E; `negatives`: as Caspr.draw_negatives, None: exact."""
+    masked = _event_losses(model, *asked, negatives)
     following = torch.zeros_like(masked)
     if model.next_event is not None:
         assert batch.next_categories is not None and batch.next_numbers is not None, LOOKS_AHEAD
-        following = _event_losses(model, model.next_event(embedding), batch.next_categories, batch.next_numbers)
+        following = _event_losses(
+            model, model.next_event(embedding), batch.next_categories, batch.next_numbers, negatives
+        )
     future = masked.new_zeros(len(FUTURE_TARGETS))
     if model.future_head is not None:
         assert batch.future is not None, LOOKS_AHEAD
@@ -111,12 +119,18 @@ def weighted(sums: LossSums, denominators: Denominators, config: Config) -> Tens
     ).float()
 
 
-def _event_losses(model: Caspr, rows: Tensor, categories: Tensor, numbers: Tensor) -> Tensor:
+def _event_losses(
+    model: Caspr, rows: Tensor, categories: Tensor, numbers: Tensor, negatives: dict[str, Tensor] | None
+) -> Tensor:
     """Sums [c + n] of cross-entropy (PAD ignored) and squared error (NaN ignored) of events predicted from `rows`."""
-    logits = model.category_head(rows).float().split(model.shape.sequence_cardinalities, dim=-1)
-    losses = [
-        F.cross_entropy(logit, categories[:, i], ignore_index=PAD, reduction="sum") for i, logit in enumerate(logits)
-    ]
+    logits = iter(model.category_head(rows).float().split(model.few, dim=-1) if model.category_head else ())
+    losses = []
+    for i, targets in enumerate(categories.unbind(1)):
+        if (name := str(i)) in model.tied_heads:
+            drawn = None if negatives is None else negatives[name]
+            losses.append(model.tied_heads[name](rows, model.table(i), targets, drawn))
+        else:
+            losses.append(F.cross_entropy(next(logits), targets, ignore_index=PAD, reduction="sum"))
     known = ~numbers.isnan()
     error = (model.number_head(rows).float() - numbers.nan_to_num()).square() * known
     return torch.cat([torch.stack(losses), error.sum(0)])

@@ -55,6 +55,7 @@ LEARNING = [
     "model/blocks.py",
     "model/dropout.py",
     "model/events.py",
+    "model/tied.py",
     "objective.py",
     "packing.py",
     "sequences.py",

@@ -247,6 +247,7 @@ def test_the_core_imports_neither_a_database_nor_dbt_nor_arrow():
     [
         ({"epochs": 0}, "epochs is 0; expected a whole number of 1 or more"),
         ({"hidden": 30}, "hidden is 30; expected a multiple of heads"),
+        ({"sampled_softmax_above": 0}, "sampled_softmax_above is 0; expected a whole number of 1 or more"),
         ({"mask_share": 1.5}, "mask_share is 1.5; expected a share between 0 and 1"),
         ({"windows": "latest"}, "need windows='random'"),
     ],

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from caspr_train.config import Config
 from caspr_train.model.blocks import DecoderBlock, EncoderBlock, visible_to_decoder, visible_to_encoder
 from caspr_train.model.dropout import RandomBits
-from caspr_train.model.events import AttributeVector, EventEmbedding
+from caspr_train.model.events import AttributeVector, EventEmbedding, table_width
+from caspr_train.model.tied import TiedHead, draw_negatives
 from caspr_train.objective import Denominators, LossSums, loss_sums, masked_events, weighted
 from caspr_train.sequences import FUTURE_TARGETS, Batch
 
@@ -43,23 +44,27 @@ class Caspr(nn.Module):
         self.dropout_bits = RandomBits()
         block = (hidden, config.heads, config.feed_forward, config.dropout, self.dropout_bits)
         # + 1: the time to the window's instant is an input, but no target (it would give away its neighbours' gaps).
-        self.events = EventEmbedding(
-            shape.sequence_cardinalities, shape.sequence_numbers + 1, config.sequence_length, hidden
-        )
+        cardinalities, many = shape.sequence_cardinalities, config.sampled_softmax_above
+        self.events = EventEmbedding(cardinalities, shape.sequence_numbers + 1, many, config.sequence_length, hidden)
         self.encoder = nn.ModuleList(EncoderBlock(*block) for _ in range(config.encoder_layers))
-        self.profile = AttributeVector(shape.profile_cardinalities, shape.profile_numbers)
+        self.profile = AttributeVector(shape.profile_cardinalities, shape.profile_numbers, many)
         self.customer = nn.Sequential(
             nn.Linear(2 * hidden + self.profile.width, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, width)
         )
         self.decoder = nn.ModuleList(DecoderBlock(*block, width) for _ in range(config.decoder_layers))
-        # One matrix product for the logits of all categorical attributes, one for all numbers.
-        self.category_head = nn.Linear(hidden, sum(shape.sequence_cardinalities))
+        # One matrix product for the logits of all categorical attributes of few values, one for all numbers.
+        self.few = [n for n in cardinalities if n <= many]
+        self.category_head = nn.Linear(hidden, sum(self.few)) if self.few else None
         self.number_head = nn.Linear(hidden, shape.sequence_numbers)
         self.next_event = nn.Sequential(nn.Linear(width, hidden), nn.ReLU()) if config.next_event_weight else None
         self.future_head = (
             nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, len(FUTURE_TARGETS)))
             if config.future_window_weight
             else None
+        )
+        # The attributes of many values, by their place among all.
+        self.tied_heads = nn.ModuleDict(
+            {str(i): TiedHead(hidden, n, table_width(n, many)) for i, n in enumerate(cardinalities) if n > many}
         )
         self.register_buffer("future_mean", torch.zeros(2))
         self.register_buffer("future_scale", torch.ones(2))
@@ -83,16 +88,24 @@ class Caspr(nn.Module):
             x = block(x, visible, embedding)
         return x
 
-    def forward(self, batch: Batch, hide: Tensor, denominators: Denominators) -> tuple[Tensor, LossSums]:
+    def forward(
+        self, batch: Batch, hide: Tensor, denominators: Denominators, negatives: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, LossSums]:
         """The loss of this batch's share of a step, a scalar, and its parts for the log (detached).
 
         `hide` [b, t] marks the masked events, a subset of `batch.valid`. `denominators` are the counts of valid
         targets of the whole step over all processes: the shares of a step then add up to the loss of the step.
+        `negatives` are those of the step, as `draw_negatives` gives them; without them the loss is exact.
         """
         embedding = self.embed(batch, hide)
         states = self.decode(batch, hide, embedding)
-        sums = loss_sums(self, batch, masked_events(batch, hide, states, compact=not hide.is_cuda), embedding)
+        asked = masked_events(batch, hide, states, compact=not hide.is_cuda)
+        sums = loss_sums(self, batch, asked, embedding, negatives)
         return weighted(sums, denominators, self.config), sums.detach()
+
+    def draw_negatives(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """Codes [k] that all events of a step are told apart from, for each of `tied_heads`."""
+        return {i: draw_negatives(self.shape.sequence_cardinalities[int(i)], generator) for i in self.tied_heads}
 
     def set_future_scale(self, future: Tensor) -> None:
         """Standardise the amounts of the future window by these targets [n, len(FUTURE_TARGETS)], NaN = not known."""
@@ -101,9 +114,13 @@ class Caspr(nn.Module):
             self.future_mean.copy_(amounts.mean(0))
             self.future_scale.copy_(amounts.std(0).clamp(min=1e-3))
 
+    def table(self, attribute: int) -> Tensor:
+        """The weight [cardinality, table_width] that embeds the sequence's categorical attribute `attribute`."""
+        return self.events.attributes.tables[attribute].get_parameter("weight")
+
     def item_table(self, attribute: int) -> Tensor:
-        """The input embeddings [cardinality, ⌈√cardinality⌉] of the sequence's categorical attribute `attribute`."""
-        return self.events.attributes.tables[attribute].get_parameter("weight").detach()
+        """`table`, for reading."""
+        return self.table(attribute).detach()
 
     def _events(self, batch: Batch, hide: Tensor | None) -> Tensor:
         numbers = torch.cat([batch.numbers, batch.days_before[..., None]], dim=-1)

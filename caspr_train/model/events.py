@@ -9,13 +9,21 @@ from torch import Tensor, nn
 
 from caspr_train.sequences import RESERVED
 
+WIDEST = 64  # columns of the table of an attribute of very many values
+
+
+def table_width(values: int, many: int) -> int:
+    """⌈√values⌉ (paper, section 5), with more than `many` values at most WIDEST: 200,000 would have 448 columns."""
+    width = math.ceil(math.sqrt(values))
+    return width if values <= many else min(width, WIDEST)
+
 
 class AttributeVector(nn.Module):
-    """concat(standardised numbers, missing indicators, categorical embeddings of width ⌈√cardinality⌉) (section 5)."""
+    """concat(standardised numbers, missing indicators, categorical embeddings of width `table_width`) (section 5)."""
 
-    def __init__(self, cardinalities: list[int], numbers: int) -> None:
+    def __init__(self, cardinalities: list[int], numbers: int, many: int) -> None:
         super().__init__()
-        tables = [nn.Embedding(n, math.ceil(math.sqrt(n))) for n in cardinalities]
+        tables = [nn.Embedding(n, table_width(n, many)) for n in cardinalities]
         # A value never met in training should add nothing, not the random vector that it began with.
         for table in tables:
             nn.init.zeros_(table.weight[:RESERVED].detach())
@@ -37,9 +45,9 @@ class EventEmbedding(nn.Module):
     notion of order, and a decoder that is asked for "the masked event" must know which one.
     """
 
-    def __init__(self, cardinalities: list[int], numbers: int, t: int, hidden: int) -> None:
+    def __init__(self, cardinalities: list[int], numbers: int, many: int, t: int, hidden: int) -> None:
         super().__init__()
-        self.attributes = AttributeVector(cardinalities, numbers)
+        self.attributes = AttributeVector(cardinalities, numbers, many)
         self.position = nn.Embedding(t, math.ceil(math.sqrt(t)))
         self.project = nn.Linear(self.position.embedding_dim + self.attributes.width, hidden)
 
