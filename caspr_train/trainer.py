@@ -7,7 +7,7 @@ import math
 import time
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -84,7 +84,7 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
             first = progressed.step - epoch * steps_per_epoch
             parts = order.split(config.batch_size)[first:]
             stream = batches(windows, chain.from_iterable(learner.cuts(part, instants) for part in parts), device)
-            begun, recent = time.perf_counter(), []
+            begun, recent, told = time.perf_counter(), [], False
             for number, which in enumerate(parts, first):
                 recent.append(learner.step(progressed.step, steps, which, instants, stream))
                 progressed.step += 1
@@ -102,16 +102,14 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
                 recent = []
                 mean = progressed.loss_sum / (number + 1)
                 progress.step(epoch, number + 1, mean, progressed.sequences / progressed.seconds)
+                if number + 1 == steps_per_epoch:
+                    break  # what ends an epoch belongs to it: a checkpoint before it would go on without it
                 if told or time.monotonic() - saved_at >= 60 * job.checkpoint_minutes:
                     save()
                     if log:
                         log.write("checkpoint", progressed.step, train_loss=mean)
                 if told:
-                    add_over_processes(torch.zeros(1, device=device))  # nobody leaves before the checkpoint is there
-                    raise Stopped(
-                        f"told to stop at step {progressed.step:,} of {steps:,}; the checkpoint is kept: the same "
-                        "command goes on from there"
-                    )
+                    _leave(progressed, steps, device)
             train_loss = progressed.loss_sum / steps_per_epoch
             entry: dict[str, Any] = {"epoch": epoch + 1, "train_loss": train_loss, "validation_loss": None}
             if len(validation) and ((epoch + 1) % epochs_between_validations == 0 or epoch + 1 == epochs):
@@ -135,6 +133,8 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
             if progressed.worse >= config.patience:
                 break
             save()
+            if told and epoch + 1 < epochs:
+                _leave(progressed, steps, device)
     progress.close()
     if best:
         model.load_state_dict(best)
@@ -236,6 +236,15 @@ def _look(recent: list[Tensor], stop: Stop) -> tuple[list[float], bool]:
     told = recent[0].new_tensor([float(stop.told is not None)])
     seen = add_over_processes(torch.cat([torch.stack(recent), told])).tolist()
     return seen[:-1], seen[-1] > 0
+
+
+def _leave(progressed: Progressed, steps: int, device: torch.device) -> NoReturn:
+    """Stop, once the checkpoint is there."""
+    add_over_processes(torch.zeros(1, device=device))  # nobody leaves before it is
+    raise Stopped(
+        f"told to stop at step {progressed.step:,} of {steps:,}; the checkpoint is kept: the same command goes on "
+        "from there"
+    )
 
 
 def _not_finite(

@@ -109,6 +109,37 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_weights_bit_for_bit(tmp_pat
     assert (metrics[0]["resumed"], metrics[1]["resumed"]) == (0, 3)
 
 
+class Died(Exception):
+    """What a kill is, in a process that goes on testing."""
+
+
+def test_from_every_checkpoint_it_goes_on_to_the_same_weights_and_history(tmp_path, monkeypatch):
+    config = preset("default", **SMALL, epochs=3, batch_size=64)
+    job = prepared(tmp_path / "whole", config, customers=200)
+    save, saved = checkpoint.save, []
+    monkeypatch.setattr(checkpoint, "save", lambda *given: (save(*given), saved.append(given[2].step)))
+    expected = fitted(tmp_path / "whole", job)
+    assert set(saved) == set(range(1, 10)), "three epochs of three steps"
+    for last in range(1, len(saved) + 1):
+        left = last
+
+        def save_and_die(*given):
+            nonlocal left
+            save(*given)
+            left -= 1
+            if not left:
+                raise Died
+
+        folder = tmp_path / f"died-{last}"
+        prepared(folder, config, customers=200)
+        monkeypatch.setattr(checkpoint, "save", save_and_die)
+        with pytest.raises(Died):
+            fitted(folder, job)
+        monkeypatch.setattr(checkpoint, "save", save)
+        assert fitted(folder, job)["history"] == expected["history"], last
+        assert same(weights(folder), weights(tmp_path / "whole")), last
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_told_to_stop_it_leaves_a_checkpoint_and_a_code_of_its_own(tmp_path, processes):
     config = preset("paper", **SMALL, epochs=30, batch_size=64)

@@ -76,6 +76,8 @@ def test_two_processes_train_embed_and_load(project):
         "bundle",
         "customer_embeddings.parquet",
         "item_embeddings.parquet",
+        "tensorboard",
+        "training.jsonl",
         "training_runs.parquet",
     ]
 
