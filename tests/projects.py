@@ -70,6 +70,12 @@ class Project:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def begin(self, *arguments: str) -> subprocess.Popen:
+        """The command, running."""
+        words = [sys.executable, "-m", "caspr_train", *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(words, cwd=self.folder, env=self.environment, stdout=pipe, stderr=pipe, text=True)
+
     def caspr_fails(self, code: int, message: str, *arguments: str) -> str:
         """The command ends with `code` and one line that matches `message`, and shows no traceback."""
         done = self.try_caspr(*arguments)

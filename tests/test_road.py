@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -297,6 +300,25 @@ def test_a_bundle_is_not_taken_back_behind_a_cutoff_that_it_has_seen_past(projec
     project.dbt("run", "--quiet", "--select", *marts, *earlier)
     message = r"learnt from activities until 2025-01-02 .* the evaluate cutoff 2024-09-02 .* would know the future"
     project.caspr_fails(1, message, "embed", "--gpus", "0", *earlier)
+
+
+def test_a_training_told_to_stop_is_gone_on_with_by_the_same_command(project):
+    runs = ("--runs", str(project.scratch / "again"))
+    command = (*TRAIN, "--seed", "9", "--epochs", "40", "--checkpoint-minutes", "0", *runs)
+    process = project.begin(*command)
+    while not (kept := list(project.scratch.glob("again/*/training/checkpoints/*.json"))) and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate()[1]
+    assert process.returncode == 75 and "told to stop at step" in said and "Traceback" not in said, said
+    run = kept[0].parents[2]
+    assert not (run / "bundle").exists() and not list(run.glob("training/packed"))
+    other = ("--seed", "10", "--resume", str(run))
+    project.caspr_fails(1, r"belongs to another training: seed is 9 there and 10 here", *command, *other)
+    project.caspr(*command)
+    lines = [json.loads(line) for line in (run / "training.jsonl").read_text().splitlines()]
+    assert [line["resumed"] for line in lines if line["event"] in ("begin", "end")] == [0, 1, 1]
+    assert (run / "bundle").is_dir() and not (run / "training").exists()
 
 
 def test_a_folder_without_a_project(project):

@@ -161,3 +161,12 @@ def test_a_bar_on_a_terminal(tmp_path):
         said += chunk
     assert process.wait() == 0, said
     assert b"epoch 2/2" in said and b"sequences/s" in said and b"\r" in said and b"loss" in said
+
+
+@pytest.mark.parametrize("name", ["paper", "default"])
+@pytest.mark.parametrize("changes", [{}, {"sequence_length": 1}])
+def test_a_single_customer_and_windows_of_one_activity_train(tmp_path, name, changes):
+    config = preset(name, **SMALL, epochs=2, validation_share=0.0, **changes)
+    metrics, weights = fitted(tmp_path, training_folder(tmp_path, config, customers=1))
+    assert metrics["steps"] == 2 and np.isfinite(metrics["train_loss"])
+    assert all(weight.isfinite().all() for weight in weights.values())
