@@ -36,7 +36,7 @@ class Progressed:
     best_loss: float | None = None  # the lowest validation loss, after `best_step` steps
     best_step: int | None = None
     worse: int = 0  # validations in a row that were no better
-    validation: dict[str, Any] | None = None  # at best_step
+    validation: dict[str, Any] | None = None  # of the weights that are kept if nothing better comes
     seconds: float = 0.0  # spent in steps
     sequences: int = 0  # worked through
     resumed: int = 0  # how many times

@@ -81,6 +81,7 @@ def train(options: argparse.Namespace) -> None:
         epochs=options.epochs,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
+        patience=options.patience,
         gpu_precision=options.gpu_precision,
         seed=options.seed,
     )
@@ -332,6 +333,12 @@ def _parser() -> argparse.ArgumentParser:
         "--batch-size", type=int, help="sequences a step, all processes together (default: the preset's)"
     )
     added.add_argument("--learning-rate", type=float, help="(default: the preset's)")
+    added.add_argument(
+        "--patience",
+        type=int,
+        metavar="N",
+        help="end after N validations without a lower loss, with the weights of the lowest (default: go on to the end)",
+    )
     added.add_argument("--gpu-precision", help="bf16 (default) or fp32")
     added.add_argument("--seed", type=int, help="of weights, order and masks (default: 7)")
     added.add_argument(

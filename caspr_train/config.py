@@ -49,8 +49,10 @@ class Config:
 
     gpu_precision: str = "bf16"  # of the forward pass on a GPU: "bf16" or "fp32"; a CPU always computes in fp32
 
-    validation_share: float = 0.1  # customers held out of the fit: the weights with the lowest loss on them are kept
-    patience: int = 5  # so many validations in a row without a lower loss end the training
+    validation_share: float = 0.1  # customers held out of the fit; their loss is reported
+    # So many validations in a row without a lower loss end the training, and the weights of the lowest are kept. None:
+    # it goes on to its end, where the schedule has calmed the weights down, and these are kept.
+    patience: int | None = None
     seed: int = 7
 
     def __post_init__(self) -> None:
@@ -70,12 +72,12 @@ class Config:
             "steps",
             "minimum_count",
             "sampled_softmax_above",
-            "patience",
         ):
             expect(
                 isinstance(getattr(self, name), int) and getattr(self, name) >= 1, name, "a whole number of 1 or more"
             )
-        expect(self.epochs is None or self.epochs >= 1, "epochs", "a whole number of 1 or more")
+        for name in ("epochs", "patience"):
+            expect(getattr(self, name) is None or getattr(self, name) >= 1, name, "a whole number of 1 or more")
         expect(isinstance(self.seed, int) and 0 <= self.seed < 2**32, "seed", "a whole number from 0 to 4294967295")
         expect(self.hidden % self.heads == 0, "hidden", f"a multiple of heads ({self.heads})")
         expect(self.windows in ("latest", "random"), "windows", "'latest' or 'random'")

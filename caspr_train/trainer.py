@@ -117,10 +117,13 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
                 judged = json.dumps(validate(model, windows, validation, job)).encode() if rank == 0 else None
                 seen = json.loads(from_first(judged, device))
                 entry["validation_loss"] = seen["loss"]
+                if config.patience is None or progressed.best_loss is None or seen["loss"] < progressed.best_loss:
+                    progressed.validation = seen  # of the weights that will be kept
                 if progressed.best_loss is None or seen["loss"] < progressed.best_loss:
                     progressed.best_loss, progressed.best_step = seen["loss"], progressed.step
-                    progressed.validation, progressed.worse = seen, 0
-                    best = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
+                    progressed.worse = 0
+                    if config.patience is not None:
+                        best = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
                 else:
                     progressed.worse += 1
             progressed.history.append(entry)
@@ -130,7 +133,7 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
             if log:
                 last_rate = learning_rate(progressed.step - 1, steps, config)
                 log.write("epoch", progressed.step, **entry, sequences_per_second=rate, learning_rate=last_rate)
-            if progressed.worse >= config.patience:
+            if config.patience is not None and progressed.worse >= config.patience:
                 break
             save()
             if told and epoch + 1 < epochs:
@@ -149,7 +152,7 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
             "held_out_sequences": int(held_out.sum()),
             "parameters": sum(p.numel() for p in model.parameters()),
             "train_loss": progressed.history[-1]["train_loss"],
-            "validation_loss": progressed.best_loss,
+            "validation_loss": progressed.validation and progressed.validation["loss"],
             "validation": progressed.validation,
             "sequences_per_second": progressed.sequences / progressed.seconds,
             "seconds": progressed.seconds,
