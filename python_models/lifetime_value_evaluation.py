@@ -1,8 +1,8 @@
 """Revenue, and who will be of high value, at the evaluate cutoffs, by every learner and representation, beside what happened."""
 
 from caspr_train.tasks import protocol
-from caspr_train.tasks.lifetime_value import LIFETIME_VALUE
 from caspr_train.tasks.frames import reader
+from caspr_train.tasks.lifetime_value import LIFETIME_VALUE
 
 
 def model(dbt, session):

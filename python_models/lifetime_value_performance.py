@@ -1,7 +1,7 @@
 """How good the predicted revenue was where the outcome is known by now."""
 
-from caspr_train.tasks.lifetime_value import LIFETIME_VALUE
 from caspr_train.tasks.frames import to_pandas
+from caspr_train.tasks.lifetime_value import LIFETIME_VALUE
 from caspr_train.tasks.performance import performance
 
 

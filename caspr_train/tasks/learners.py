@@ -43,7 +43,7 @@ def fit(learner: str, x: np.ndarray, y: np.ndarray, is_apart: np.ndarray, seed: 
 
 def base_rate(y: np.ndarray) -> Predict:
     """The same score for everybody: the mean of y. For when there is nothing to tell the rows apart by."""
-    rate = float(np.mean(y))
+    rate = float(np.mean(y)) if len(y) else np.nan
     return lambda x: np.full(len(x), rate)
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 Statistic = Callable[[np.ndarray], float]
 
+
 def auroc(is_positive: np.ndarray, score: np.ndarray) -> Statistic:
     """Area under the ROC curve: the share of (positive, negative) pairs in the right order, a tie counting one half.
 

@@ -71,7 +71,9 @@ def champion(values: dict[tuple[str, str], float], replicates: dict[tuple[str, s
     significantly: the interval of another one's difference to it lies above 0. Controls take no part, and no learner
     but those of learners.LEARNERS.
     """
-    able = {key for key in values if key[0] in learners.LEARNERS and key[1] not in CONTROLS and values[key] == values[key]}
+    able = {
+        key for key in values if key[0] in learners.LEARNERS and key[1] not in CONTROLS and values[key] == values[key]
+    }
     for representation in BLOCKS:
         mine = [key for key in able if key[1] == representation]
         if mine:

@@ -77,9 +77,7 @@ class Round:
     fit_cutoffs: list[pd.Timestamp]
 
 
-def evaluate(
-    read: Read, task: Task, seed: int = 1, representations: Sequence[str] = tuple(BLOCKS)
-) -> pd.DataFrame:
+def evaluate(read: Read, task: Task, seed: int = 1, representations: Sequence[str] = tuple(BLOCKS)) -> pd.DataFrame:
     """Long: the keys, seed, learner, representation, is_control, the labels and scores of the task's targets, note.
 
     One row a customer with a known label at an evaluate cutoff, learner and representation that the marts allow.

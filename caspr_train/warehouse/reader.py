@@ -84,9 +84,7 @@ class Reader:
     def evaluations(self) -> pa.Table:
         """What `caspr_train evaluate` measured with the newest model."""
         newest = "select model_version from {customer_embeddings}"
-        return self.query(
-            f"select * from {self.project.source('model_evaluations')} where model_version in ({newest})"
-        )
+        return self.query(f"select * from {self.project.source('model_evaluations')} where model_version in ({newest})")
 
     def mart(self, model: str, condition: str = "") -> pa.Table:
         """The rows of one of the package's models where the condition (SQL) holds, or all of them; in no order."""
