@@ -1,4 +1,4 @@
-"""Revenue, and who will be of high value, at the evaluate cutoffs, by every learner and representation, beside what happened."""
+"""Revenue, and who will be of high value, at the evaluate cutoffs, beside what happened."""
 
 from caspr_train.tasks import protocol
 from caspr_train.tasks.frames import reader

@@ -49,7 +49,10 @@ def test_without_a_database_the_trainer_says_what_to_run(project):
 
 def test_a_build_before_any_training_is_green_and_rests_on_rfm(project):
     project.dbt("build", "--quiet", "--warn-error")
-    assert project.rows("select distinct representation from model_performance") == [("rfm",)]
+    assert project.rows("select distinct representation from model_performance order by 1") == [
+        ("rfm",),
+        ("rfm_content",),
+    ]
     customers = project.rows("select count(distinct customer_id) from activity_log")
     assert project.rows("select count(distinct customer_id) from churn_predictions") == customers
     assert project.rows("select count(distinct customer_id) from lifetime_value_predictions") == customers
@@ -91,16 +94,18 @@ def test_the_next_build_scores_with_the_embeddings_and_the_report_prints_the_tab
     assert found == [
         (learner, representation)
         for learner in ("lightgbm", "random_forest")
-        for representation in ("caspr", "caspr_rfm", "rfm", "rfm_noise")
+        for representation in ("caspr", "caspr_rfm", "caspr_rfm_content", "rfm", "rfm_content", "rfm_noise")
     ]
     assert project.rows("select count(*) from model_performance where standard_error is null or value is null") == [
         (0,)
     ]
+    for table in ("prediction_deciles", "prediction_reliability", "model_leaderboard"):
+        assert project.rows(f"select count(distinct task) from {table}") == [(2,)], table
     said = project.caspr("report")
     assert "caspr_rfm" in said and "churn_predictions" in said and "dbt show" in said
     (printed,) = re.findall(r"^  dbt (show .*)$", said, flags=re.MULTILINE)
     shown = project.dbt(*shlex.split(printed))
-    assert "caspr_rfm" in printed and "churn_probability" in shown and len(re.findall(r"\| c\d{5} ", shown)) == 10
+    assert "churn_probability" in shown and len(re.findall(r"\| c\d{5} ", shown)) == 10
 
 
 def test_training_again_changes_nothing(project):

@@ -1,4 +1,4 @@
-"""What must hold for the tasks: the protocol, the representations, the controls; on frames made here, read through DuckDB."""
+"""What must hold for the tasks: protocol, representations and controls, on frames made here and read through DuckDB."""
 
 import subprocess
 import sys

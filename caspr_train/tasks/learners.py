@@ -83,7 +83,7 @@ def _fit_forest(x: np.ndarray, y: np.ndarray, seed: int) -> Predict:
     # With several jobs the forest adds up its trees in the order in which threads finish, and the last bit of a sum
     # depends on the order. Threads over chunks of rows, each adding its trees one after the other, do not.
     forest.n_jobs = 1
-    calibrate = _same
+    calibrate: Predict = _same
     if is_classifier:
         out_of_bag = forest.oob_decision_function_[:, 1]
         is_known = np.isfinite(out_of_bag)
@@ -119,7 +119,7 @@ def _fit_lightgbm(x: np.ndarray, y: np.ndarray, is_apart: np.ndarray, seed: int)
         regressor = LGBMRegressor(**settings).fit(x, y)
         return lambda rows: np.asarray(regressor.predict(rows), np.float64)
     classifier = LGBMClassifier(**settings).fit(x, y)
-    calibrate = _same
+    calibrate: Predict = _same
     if is_apart.sum() >= FEWEST_TO_CALIBRATE and len(np.unique(y[~is_apart])) == 2:
         without = LGBMClassifier(**settings).fit(x[~is_apart], y[~is_apart])
         calibrate = calibrated(np.asarray(without.predict_proba(x[is_apart]))[:, 1], y[is_apart])

@@ -127,7 +127,7 @@ def evaluate(read: Read, task: Task, seed: int = 1, representations: Sequence[st
 
 
 def score(read: Read, task: Task, seed: int = 1) -> pd.DataFrame:
-    """One row a customer of the score cutoff: the keys, learner, representation, the scores of the task's targets, note.
+    """One row a customer of the score cutoff: the keys, learner, representation, the scores of the targets, note.
 
     The champion of `model_leaderboard` is fitted on the newest labels. A customer without an embedding is scored from
     `rfm` (or `rfm_content`) if the champion wants one, and its row says so. `read` as for `evaluate`, with
@@ -137,7 +137,7 @@ def score(read: Read, task: Task, seed: int = 1) -> pd.DataFrame:
     fallback = {"caspr": "rfm", "caspr_rfm": "rfm", "caspr_rfm_content": "rfm_content"}.get(representation)
     names = [representation, *([fallback] if fallback else [])]
     blocks = sorted({block for name in names for block in BLOCKS[name]})
-    parts = []
+    parts: list[pd.DataFrame] = []
     for turn in rounds(read, task):
         if turn.role != "score" or not turn.fit_cutoffs:
             continue

@@ -2,7 +2,7 @@
 
 | representation | columns |
 |---|---|
-| `rfm` | the numbers of `rfm_features` and the profile (a category as one column for each of its ten commonest values) |
+| `rfm` | the numbers of `rfm_features` and of the profile, whose categories have a column for each common value |
 | `rfm_content` | `rfm` and the numbers of `content_features` |
 | `caspr` | the embedding |
 | `caspr_rfm`, `caspr_rfm_content` | the embedding and `rfm`, or `rfm_content` |

@@ -25,9 +25,10 @@ def performance_table(performance: pd.DataFrame) -> str:
     rows = performance.assign(cutoff_at=pd.to_datetime(performance["cutoff_at"]))
     blocks = [_block(task, cutoff_at, block) for (cutoff_at, task), block in rows.groupby(["cutoff_at", "task"])]
     legend = (
-        "auroc and f1 in points (x100). ± is one bootstrap standard error over customers (and seeds); in brackets the 95 % interval\n"
-        "of a paired bootstrap. Fitted on earlier cutoffs and on other customers than those measured. * is the champion: the simplest\n"
-        "representation that nothing beats significantly. Below the line: controls, which are never predicted with."
+        "auroc and f1 in points (x100). ± is one bootstrap standard error over customers (and seeds); in brackets the\n"
+        "95 % interval of a paired bootstrap. Fitted on earlier cutoffs and on other customers than those measured.\n"
+        "* is the champion: the simplest representation that nothing beats significantly. Below the line: controls,\n"
+        "which are never predicted with."
     )
     return "\n\n".join([*blocks, legend, *filter(None, ["\n".join(_notes(rows))])])
 
@@ -37,7 +38,7 @@ def _block(task: str, cutoff_at: pd.Timestamp, rows: pd.DataFrame) -> str:
     metrics = headline + [name for name in rows["metric"].unique() if name not in headline]
     metrics[len(headline) :] = sorted(metrics[len(headline) :])
     lines = [["", "learner", "representation", *_titles(metrics, headline)]]
-    controls = []
+    controls: list[list[str]] = []
     keys = sorted(set(zip(rows["learner"], rows["representation"], strict=True)), key=_order)
     for learner, representation in keys:
         mine = rows[(rows["learner"] == learner) & (rows["representation"] == representation)].set_index("metric")
@@ -101,7 +102,7 @@ def _text(metric: str, value: float, sign: str = "") -> str:
 
 
 def _number(value: object) -> float:
-    return math.nan if pd.isna(value) else float(value)  # type: ignore[arg-type,call-overload]
+    return math.nan if pd.isna(value) else float(value)  # type: ignore[arg-type]
 
 
 def _aligned(line: list[str], widths: list[int]) -> str:
