@@ -129,7 +129,9 @@ class Caspr(nn.Module):
         if self.next_event is None:
             return self.table(attribute).detach(), None
         if (name := str(attribute)) in self.tied_heads:
-            weight, bias = self.tied_heads[name].linear(self.table(attribute))
+            head = self.tied_heads[name]
+            assert isinstance(head, TiedHead)
+            weight, bias = head.linear(self.table(attribute))
         else:
             assert self.category_head is not None, "it holds the attributes of few values"
             cardinalities = self.shape.sequence_cardinalities
