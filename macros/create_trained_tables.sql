@@ -15,7 +15,7 @@
             'customer_id': text, 'cutoff_at': at, 'model_version': text, 'embedding': vector, 'embedded_at': at,
             'input_hash': whole,
         },
-        'item_embeddings': {'item': text, 'model_version': text, 'embedding': vector, 'embedded_at': at},
+        'item_embeddings': {'item': text, 'model_version': text, 'embedding': vector, 'bias': real, 'embedded_at': at},
         'control_embeddings': {
             'customer_id': text, 'cutoff_at': at, 'model_version': text, 'control': text, 'embedding': vector,
         },

@@ -76,10 +76,21 @@ def test_two_processes_train_embed_and_load(project):
         (0,)
     ]
     assert project.rows("select processes, preset from main_trained.training_runs") == [(2, "default")]
-    assert project.rows("select count(*) > 100 from item_embeddings") == [(True,)]
+    # Items lie in the customers' space; and every customer who is measured has both controls.
+    assert project.rows("select count(*) > 100, count(*) = count(bias), min(len(embedding)) from item_embeddings") == [
+        (True, True, 32)
+    ]
+    measured = "select count(*) from customer_embeddings join cutoffs using (cutoff_at) where role != 'score'"
+    assert project.rows(
+        f"select control, count(*) = ({measured}) from control_embeddings group by all order by all"
+    ) == [
+        ("mean_pool", True),
+        ("random_encoder", True),
+    ]
     (run,) = (project.folder / "runs").iterdir()
     assert sorted(f.name for f in run.iterdir()) == [
         "bundle",
+        "control_embeddings.parquet",
         "customer_embeddings.parquet",
         "item_embeddings.parquet",
         "tensorboard",
@@ -186,7 +197,7 @@ def write(project: Project, *statements: str) -> None:
 
 def test_old_versions_stay_until_they_are_pruned(project):
     versions = "select distinct model_version from main_trained.{} order by all"
-    tables = ("customer_embeddings", "item_embeddings")
+    tables = ("customer_embeddings", "item_embeddings", "control_embeddings")
     (newest,) = project.rows("select distinct model_version from customer_embeddings")
     assert project.rows("select distinct model_version from item_embeddings") == [newest]
     for table in tables:
