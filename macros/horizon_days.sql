@@ -2,12 +2,18 @@
 {% macro horizon_days(task=none) %}
     {%- set general = caspr.positive_integer('horizon_days', 90) -%}
     {%- set horizons = {} -%}
-    {%- for name in ['churn', 'lifetime_value'] -%}
+    {%- for name, others in {
+        'churn': ['activity_types', 'observed'],
+        'lifetime_value': [],
+        'recommendation': ['activity_types', 'purchases', 'exclude_bought'],
+    }.items() -%}
         {%- set given = caspr.setting(name, {}) -%}
-        {%- do caspr.check_keys(name, given, ['horizon_days'] + (['activity_types', 'observed'] if name == 'churn' else [])) -%}
+        {%- do caspr.check_keys(name, given, ['horizon_days'] + others) -%}
         {%- do horizons.update({
             name: caspr.check_positive_integer(name ~ '.horizon_days', given['horizon_days'])
-                if given.get('horizon_days') is not none else general
+                if given.get('horizon_days') is not none
+                {#- By itself it lengthens nothing: the cutoffs lie as far apart as the longest horizon. -#}
+                else general if name != 'recommendation' else [general, horizons.values() | max] | min
         }) -%}
     {%- endfor -%}
     {{ return(horizons[task] if task else horizons.values() | max) }}
