@@ -9,10 +9,10 @@
     }.items() -%}
         {%- set given = caspr.setting(name, {}) -%}
         {%- do caspr.check_keys(name, given, ['horizon_days'] + others) -%}
+        {#- By itself a recommendation lengthens nothing: the cutoffs lie as far apart as the longest horizon. -#}
         {%- do horizons.update({
             name: caspr.check_positive_integer(name ~ '.horizon_days', given['horizon_days'])
                 if given.get('horizon_days') is not none
-                {#- By itself it lengthens nothing: the cutoffs lie as far apart as the longest horizon. -#}
                 else general if name != 'recommendation' else [general, horizons.values() | max] | min
         }) -%}
     {%- endfor -%}

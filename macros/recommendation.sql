@@ -16,11 +16,6 @@
     {%- endif -%}
     {%- if types is not none -%}
         {%- do caspr.check_activity_types('recommendation.activity_types', types) -%}
-        {%- if item is none -%}
-            {%- do caspr.bad_setting(
-                'recommendation.activity_types', types, 'a categorical attribute with role: item in a stream, which says what was bought'
-            ) -%}
-        {%- endif -%}
     {%- endif -%}
     {%- if purchases is not none -%}
         {%- do caspr.check_keys('recommendation.purchases', purchases, ['model', 'customer_id', 'occurred_at', 'item']) -%}
