@@ -1,7 +1,9 @@
--- A warning, with the counts: observed outcomes that do not say of whom, when or whether, and profiles of nobody.
+-- A warning, with the counts: observed outcomes that do not say of whom, when or whether, purchases that do not say of whom, when or
+-- what, and profiles of nobody.
 {%- set observed = caspr.churn().observed %}
+{%- set purchases = caspr.recommendation().purchases %}
 {%- set profile = caspr.profile() %}
-{{ config(severity='warn', enabled=(observed or profile) is not none) }}
+{{ config(severity='warn', enabled=(observed or purchases or profile) is not none) }}
 
 with
 
@@ -15,7 +17,19 @@ left_out as (
     ) as source_outcomes
     where rejection is not null
     {%- endif %}
-    {%- if observed and profile %}
+    {%- if observed and purchases %}
+    union all
+    {%- endif %}
+    {%- if purchases %}
+    select
+        'recommendation.purchases' as setting,
+        rejection
+    from (
+        {{ caspr.source_purchases(purchases) | indent(8) }}
+    ) as source_purchases
+    where rejection is not null
+    {%- endif %}
+    {%- if (observed or purchases) and profile %}
     union all
     {%- endif %}
     {%- if profile %}

@@ -242,7 +242,7 @@ def _at_cutoff(evaluation: pd.DataFrame, cutoff_at: pd.Timestamp, is_newest: boo
             "is_champion": is_newest and name == champion,
             "customers": customers,
             "note": "; ".join(
-                [_against(name, other, metric, value, drawn) for other in BASELINES if other != name]
+                [_against(name, metric, value, drawn)] * (metric in (HEADLINE, "map"))
                 + [note for note in groups[seeds[0], name]["note"].iloc[:1] if note]
             ),
         }
@@ -251,9 +251,13 @@ def _at_cutoff(evaluation: pd.DataFrame, cutoff_at: pd.Timestamp, is_newest: boo
     ]
 
 
-def _against(name: str, other: str, metric: str, value: dict, drawn: dict) -> str:
-    low, high = np.percentile(drawn[name, metric] - drawn[other, metric], INTERVAL)
-    return f"{value[name, metric] - value[other, metric]:+.4f} [{low:+.4f}, {high:+.4f}] to {other}"
+def _against(name: str, metric: str, value: dict, drawn: dict) -> str:
+    texts = []
+    for other in BASELINES:
+        if other != name:
+            low, high = np.percentile(drawn[name, metric] - drawn[other, metric], INTERVAL)
+            texts.append(f"{value[name, metric] - value[other, metric]:+.4f} [{low:+.4f}, {high:+.4f}] to {other}")
+    return f"{metric} {', '.join(texts)}"
 
 
 def _champion(names: list[str], drawn: dict[tuple[str, str], np.ndarray]) -> str:
