@@ -65,7 +65,7 @@ def personal_frequency(items: Items, customers: Customers) -> np.ndarray:
     rows = np.repeat(np.arange(len(customers)), np.diff(times.indptr))
     order = np.lexsort((times.indices, days.data, -times.data, rows))
     place = np.arange(len(rows)) - times.indptr[rows]
-    scores[rows[order], times.indices[order]] = 2 - place / (place.max(initial=0) + 1)
+    scores[rows[order], times.indices[order]] = 2 - place / times.shape[1]
     return scores
 
 
@@ -104,22 +104,23 @@ def blend(others: np.ndarray, customers: Customers, own: float, half_life: float
 def als(
     confidences: Callable[[Customers], sparse.csr_array], customers: Customers, alpha: float, regularization: float
 ) -> Scores:
-    """Alternating least squares on implicit feedback (Hu, Koren and Volinsky 2008), with confidence 1 + alpha x r.
+    """Alternating least squares on implicit feedback (Hu, Koren and Volinsky 2008): confidence alpha x r in what was
+    bought, 1 in all else.
 
     The items' factors are learnt from `customers`; a customer's own are solved for when it is scored.
     """
-    model = AlternatingLeastSquares(
-        factors=FACTORS,
-        alpha=alpha,
-        regularization=regularization,
-        iterations=ITERATIONS,
-        random_state=SEED,
-        use_gpu=False,
-        num_threads=worker_threads(),
-    )
     if not customers.times.nnz:
         return lambda some: np.zeros(some.times.shape, np.float32)
     with threadpool_limits(1, "blas"):  # its own threads and those of BLAS would wait for each other
+        model = AlternatingLeastSquares(
+            factors=FACTORS,
+            alpha=alpha,
+            regularization=regularization,
+            iterations=ITERATIONS,
+            random_state=SEED,
+            use_gpu=False,
+            num_threads=worker_threads(),
+        )
         model.fit(sparse.csr_matrix(confidences(customers)), show_progress=False)
 
     def scores(some: Customers) -> np.ndarray:
