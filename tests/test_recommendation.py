@@ -1,4 +1,4 @@
-"""What must hold for recommendation: the metrics by hand, the recommenders on small cases, and nothing of the future."""
+"""What must hold for recommendation: metrics by hand, recommenders on small cases, and nothing of the future."""
 
 import re
 
