@@ -1,5 +1,5 @@
--- A warning, with the counts: observed outcomes that do not say of whom, when or whether, purchases that do not say of whom, when or
--- what, and profiles of nobody.
+-- A warning, with the counts: observed outcomes that do not say of whom, when or whether, purchases that do not say of whom, when
+-- or what, and profiles of nobody.
 {%- set observed = caspr.churn().observed %}
 {%- set purchases = caspr.recommendation().purchases %}
 {%- set profile = caspr.profile() %}

@@ -1,4 +1,4 @@
--- How many customers had bought an item before a cutoff, ever and lately: the order in which items are recommended to who is unknown.
+-- How many customers had bought an item before a cutoff, ever and lately: what is recommended to whom nobody knows.
 with
 
 purchase_history as (
