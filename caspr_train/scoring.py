@@ -1,4 +1,4 @@
-"""What dbt's Python models do, for warehouses that run none: marts in, four tables of scores out."""
+"""What dbt's Python models do, for warehouses that run none: marts in, tables of scores out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from caspr_train.errors import UsageError
 from caspr_train.project import DbtProject
-from caspr_train.tasks import churn, lifetime_value
+from caspr_train.tasks import churn, lifetime_value, neighbours, segments
 from caspr_train.warehouse import Reader
 
 
@@ -23,18 +23,23 @@ def expect_no_python_models(project: DbtProject) -> None:
 def score_tables(reader: Reader) -> dict[str, pa.Table]:
     """The tables of scores by name, from the marts; the same functions as python_models/*.py call. Raises DataError."""
 
-    def mart(name: str) -> pd.DataFrame:
-        return reader.mart(name).to_pandas()
+    def mart(name: str, condition: str = "") -> pd.DataFrame:
+        where = f" where {condition}" if condition else ""
+        return reader.query(f"select * from {{{name}}}{where}").to_pandas()
 
     shared = {name: mart(name) for name in ("rfm_features", "customer_embeddings", "cutoffs")}
     churn_labels, lifetime_value_labels = mart("churn_labels"), mart("lifetime_value_labels")
     churn_scores = churn.score(churn_labels=churn_labels, **shared)
     lifetime_value_scores = lifetime_value.score(lifetime_value_labels=lifetime_value_labels, **shared)
+    assignments = segments.segments(mart)
     frames = {
         "churn_scores": churn_scores,
         "churn_performance": churn.performance(churn_scores, churn_labels),
         "lifetime_value_scores": lifetime_value_scores,
         "lifetime_value_performance": lifetime_value.performance(lifetime_value_scores, lifetime_value_labels),
+        "segment_assignments": assignments,
+        "segment_differences": segments.differences(assignments, mart),
+        "nearest_customers": neighbours.similar(mart),
     }
     return {name: _arrow(frame) for name, frame in frames.items()}
 

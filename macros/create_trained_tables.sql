@@ -1,4 +1,4 @@
-{#- The trainer's three tables, and the four of `caspr_train score` where there are no Python models, empty and typed, where they do not
+{#- The trainer's three tables, and those of `caspr_train score` where there are no Python models, empty and typed, where they do not
     exist yet, and the columns that an existing one lacks; called on-run-start. -#}
 {% macro create_trained_tables() %}
     {#- Asked while parsing too, so that a wrong setting stops there. -#}
@@ -38,6 +38,14 @@
             'churn_performance': performance,
             'lifetime_value_scores': dict(score_keys, predicted_revenue=real, high_value_probability=real, note=text),
             'lifetime_value_performance': performance,
+            'segment_assignments': {'customer_id': text, 'cutoff_at': at, 'segment': whole, 'silhouette': real},
+            'segment_differences': {
+                'cutoff_at': at, 'segment': whole, 'difference_rank': whole, 'feature': text, 'segment_mean': real, 'customer_mean': real,
+                'standardised_difference': real, 'description': text,
+            },
+            'nearest_customers': {
+                'customer_id': text, 'cutoff_at': at, 'similarity_rank': whole, 'similar_customer_id': text, 'cosine': real,
+            },
         }) -%}
     {%- endif -%}
     {%- set schema = api.Relation.create(database=database, schema=schema_name) -%}

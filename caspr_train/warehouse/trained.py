@@ -12,7 +12,15 @@ from caspr_train.errors import DataError
 from caspr_train.project import DbtProject
 
 RUN_TABLES = ("customer_embeddings", "item_embeddings", "training_runs")
-SCORE_TABLES = ("churn_scores", "churn_performance", "lifetime_value_scores", "lifetime_value_performance")
+SCORE_TABLES = (
+    "churn_scores",
+    "churn_performance",
+    "lifetime_value_scores",
+    "lifetime_value_performance",
+    "segment_assignments",
+    "segment_differences",
+    "nearest_customers",
+)
 
 
 @dataclass
