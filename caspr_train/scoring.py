@@ -1,4 +1,4 @@
-"""What dbt's Python models do, for warehouses that run none: marts in, tables of evaluations, scores, segments and neighbours out."""
+"""What dbt's Python models do, for warehouses that run none: marts in; evaluations, scores, segments and neighbours out."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def score_tables(reader: Reader) -> dict[str, pa.Table]:
     frames["segment_assignments"] = assignments = segments.segments(read)
     frames["segment_differences"] = segments.differences(assignments, read)
     frames["nearest_customers"] = neighbours.similar(read)
-    return {name: _arrow(frame) for name, frame in frames.items()}
+    return {name: arrow_table(frame) for name, frame in frames.items()}
 
 
 def _leaderboard(measured: pd.DataFrame, evaluations: pd.DataFrame, configured: dict) -> pd.DataFrame:
@@ -64,7 +64,7 @@ def _leaderboard(measured: pd.DataFrame, evaluations: pd.DataFrame, configured: 
     )
 
 
-def _arrow(frame: pd.DataFrame) -> pa.Table:
+def arrow_table(frame: pd.DataFrame) -> pa.Table:
     """With text as plain strings and times in microseconds, as every warehouse takes them."""
     table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()
     for place, field in enumerate(table.schema):
