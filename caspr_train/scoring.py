@@ -1,4 +1,4 @@
-"""What dbt's Python models do, for warehouses that run none: marts in; evaluations, scores, segments and neighbours out."""
+"""What dbt's Python models do, for warehouses that run none: marts in, tables of what they make out."""
 
 from __future__ import annotations
 
