@@ -84,7 +84,8 @@ def evaluate(read: Read, task: Task, seed: int = 1, representations: Sequence[st
 
     One row a customer with a known label at an evaluate cutoff, learner and representation that the marts allow.
     `read` gives the marts rfm_features, customer_profiles, content_features, customer_embeddings, control_embeddings,
-    cutoffs, customer_counts, task_settings, rfm_scores and the task's labels. Marts without rows give an empty frame of the same types.
+    cutoffs, customer_counts, task_settings, rfm_scores and the task's labels. Marts without rows give an empty frame of
+    the same types.
     """
     parts = []
     turns = [turn for turn in rounds(read, task) if turn.role == "evaluate" and turn.fit_cutoffs]
