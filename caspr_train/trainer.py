@@ -67,9 +67,8 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
     seen_values: list[Tensor] = []
     if rank == 0:
         seen_values = windows.sequences.count_values(~held_out, job.shape.sequence_cardinalities)
-        validate(
-            model, windows, validation[:512], job, seen_values
-        )  # a broken evaluation should show in the first second
+        # A broken evaluation should show in the first second.
+        validate(model, windows, validation[:512], job, seen_values)
     progress = Progress(steps_per_epoch, epochs, progressed.step, quiet=rank > 0)
     saved_at = time.monotonic()
 
