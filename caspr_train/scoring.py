@@ -1,4 +1,4 @@
-"""What dbt's Python models do, for warehouses that run none: marts in, tables of evaluations and scores out."""
+"""What dbt's Python models do, for warehouses that run none: marts in, tables of what they make out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from caspr_train.errors import UsageError
 from caspr_train.project import DbtProject
-from caspr_train.tasks import protocol, recommendation
+from caspr_train.tasks import neighbours, protocol, recommendation, segments
 from caspr_train.tasks.churn import CHURN
 from caspr_train.tasks.lifetime_value import LIFETIME_VALUE
 from caspr_train.tasks.performance import performance
@@ -49,7 +49,10 @@ def score_tables(reader: Reader) -> dict[str, pa.Table]:
     for task in TASKS:
         frames[f"{task.name}_scores"] = protocol.score(read, task)
     frames["recommendation_scores"] = recommendation.score(read)
-    return {name: _arrow(frame) for name, frame in frames.items()}
+    frames["segment_assignments"] = assignments = segments.segments(read)
+    frames["segment_differences"] = segments.differences(assignments, read)
+    frames["nearest_customers"] = neighbours.similar(read)
+    return {name: arrow_table(frame) for name, frame in frames.items()}
 
 
 def _leaderboard(measured: pd.DataFrame, evaluations: pd.DataFrame, configured: dict) -> pd.DataFrame:
@@ -65,7 +68,7 @@ def _leaderboard(measured: pd.DataFrame, evaluations: pd.DataFrame, configured: 
     )
 
 
-def _arrow(frame: pd.DataFrame) -> pa.Table:
+def arrow_table(frame: pd.DataFrame) -> pa.Table:
     """With text as plain strings and times in microseconds, as every warehouse takes them."""
     table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()
     for place, field in enumerate(table.schema):

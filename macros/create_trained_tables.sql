@@ -53,6 +53,14 @@
                 'customer_id': text, 'cutoff_at': at, 'rank': whole, 'item': text, 'score': real, 'reason': text, 'learner': text,
                 'representation': text,
             },
+            'segment_assignments': {'customer_id': text, 'cutoff_at': at, 'segment': whole, 'silhouette': real},
+            'segment_differences': {
+                'cutoff_at': at, 'segment': whole, 'difference_rank': whole, 'feature': text, 'segment_mean': real, 'customer_mean': real,
+                'standardised_difference': real, 'description': text,
+            },
+            'nearest_customers': {
+                'customer_id': text, 'cutoff_at': at, 'similarity_rank': whole, 'similar_customer_id': text, 'cosine': real,
+            },
         }) -%}
     {%- endif -%}
     {%- set schema = api.Relation.create(database=database, schema=schema_name) -%}

@@ -57,7 +57,8 @@ def test_a_build_before_any_training_is_green_and_rests_on_rfm(project):
     customers = project.rows("select count(distinct customer_id) from activity_log")
     assert project.rows("select count(distinct customer_id) from churn_predictions") == customers
     assert project.rows("select count(distinct customer_id) from lifetime_value_predictions") == customers
-    assert project.rows("select count(*) from customer_embeddings") == [(0,)]
+    for empty in ("customer_embeddings", "customer_segments", "customer_segment_descriptions", "similar_customers"):
+        assert project.rows(f"select count(*) from {empty}") == [(0,)], empty
 
 
 def test_more_gpus_than_there_are(project):
@@ -111,6 +112,11 @@ def test_the_next_build_scores_with_the_embeddings_and_the_report_prints_the_tab
     ]
     for table in ("prediction_deciles", "prediction_reliability", "model_leaderboard"):
         assert project.rows(f"select count(distinct task) from {table}") == [(2,)], table
+    customers = project.rows("select count(distinct customer_id) from activity_log")
+    assert (
+        project.rows("select sum(customers) from customer_segment_descriptions where difference_rank = 1") == customers
+    )
+    assert project.rows("select count(*) from similar_customers where similarity_rank = 10") == customers
     said = project.caspr("report")
     assert "caspr_rfm" in said and "churn_predictions" in said and "dbt show" in said
     (printed,) = re.findall(r"^  dbt (show .*)$", said, flags=re.MULTILINE)
@@ -192,6 +198,22 @@ def write(project: Project, *statements: str) -> None:
     with project.connect() as connection:
         for statement in statements:
             connection.execute(statement)
+
+
+def test_evaluate_measures_several_seeds_and_the_next_build_takes_it_over(project):
+    (newest,) = project.rows("select distinct model_version from customer_embeddings")[0]
+    once = project.rows("select count(*) from model_performance")
+    said = project.caspr("evaluate", "--seeds", "2", "--epochs", "1", "--gpus", "0")
+    assert "churn at 2025-04-02" in said and "2 seeds" in said and "rfm_mean_pool" in said
+    project.dbt("build", "--quiet", "--warn-error", "--select", "source:caspr_trained+")
+    (evaluated,) = project.rows("select distinct model_version from customer_embeddings")[0]
+    assert evaluated != newest
+    assert project.rows("select distinct seeds from model_performance") == [(2,)]
+    assert project.rows("select count(*) from model_performance") == once
+    assert project.rows("select count(*) from model_performance where seed_standard_error is null") == [(0,)]
+    of_rfm = "where learner = 'random_forest' and representation = 'rfm' and seed_standard_error = 0"
+    assert project.rows(f"select count(*) from model_performance {of_rfm}") == [(0,)]  # the learners' seeds differ too
+    project.caspr_fails(2, "--seeds 0: expected a whole number of 1 or more", "evaluate", "--seeds", "0")
 
 
 def test_old_versions_stay_until_they_are_pruned(project):
