@@ -2,9 +2,14 @@
 {% macro horizon_days(task=none) %}
     {%- set general = caspr.positive_integer('horizon_days', 90) -%}
     {%- set horizons = {} -%}
-    {%- for name in ['churn', 'lifetime_value'] -%}
+    {%- set accepted = {
+        'churn': ['activity_types', 'observed', 'horizon_days'],
+        'lifetime_value': ['horizon_days'],
+        'fraud': caspr.fraud_keys(),
+    } -%}
+    {%- for name in accepted -%}
         {%- set given = caspr.setting(name, {}) -%}
-        {%- do caspr.check_keys(name, given, ['horizon_days'] + (['activity_types', 'observed'] if name == 'churn' else [])) -%}
+        {%- do caspr.check_keys(name, given, accepted[name]) -%}
         {%- do horizons.update({
             name: caspr.check_positive_integer(name ~ '.horizon_days', given['horizon_days'])
                 if given.get('horizon_days') is not none else general
