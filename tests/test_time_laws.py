@@ -264,7 +264,7 @@ def test_nothing_outside_the_window_reaches_a_label(built):
 
 
 def test_a_fraud_that_became_known_late_is_none_before(built):
-    """Everybody has a fraud in the first window, known exactly from the second cutoff on: nobody is fitted on it there."""
+    """Everybody has a fraud in the first window, known exactly from the second cutoff on: there it is none."""
     project, shop, _ = built
 
     def as_known(at: datetime) -> list[tuple]:
