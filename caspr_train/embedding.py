@@ -41,6 +41,7 @@ ITEM_EMBEDDINGS = pa.schema(
         ("item", pa.string()),
         ("model_version", pa.string()),
         ("embedding", pa.list_(pa.float32())),
+        ("bias", pa.float64()),
         ("embedded_at", pa.timestamp("us")),
     ]
 )
@@ -168,7 +169,7 @@ def write_customer_embeddings(
                         "customer_id": names["customer_id"],
                         "cutoff_at": names["cutoff_at"],
                         **_constant(len(names), bundle.model_version, embedded_at),
-                        "embedding": _lists(vectors),
+                        "embedding": lists(vectors),
                         "input_hash": hashes,
                     }
                     writer.write_table(pa.table(table).select(CUSTOMER_EMBEDDINGS.names).cast(CUSTOMER_EMBEDDINGS))
@@ -193,22 +194,24 @@ def _known(
 
 
 def write_item_embeddings(path: Path, bundle: Bundle, embedded_at: datetime) -> int:
-    """Write the input embedding of every item seen at the train cutoff; none without an attribute of role item."""
+    """Write all items seen at the train cutoff, as Caspr.item_space gives them; none without such an attribute."""
     item = bundle.schema.with_role("item")
-    names, vectors = [], np.zeros((0, 1), np.float32)
+    names, vectors, biases = [], np.zeros((0, 1), np.float32), None
     if item is not None:
         place = bundle.schema.select("sequence", "categorical").index(item)
         names = bundle.encoding.vocabularies_[f"sequence.{item.name}"].values_
-        vectors = bundle.model().item_table(place).numpy()[RESERVED:]
-    table = pa.table(
+        table, bias = bundle.model().item_space(place)
+        vectors, biases = table.numpy()[RESERVED:], None if bias is None else bias.numpy()[RESERVED:]
+    columns = pa.table(
         {
             "item": pa.array(names, pa.string()),
             **_constant(len(names), bundle.model_version, embedded_at),
-            "embedding": _lists(vectors),
+            "embedding": lists(vectors),
+            "bias": pa.nulls(len(names), pa.float64()) if biases is None else biases,
         }
     )
     with whole(path) as draft:
-        pq.write_table(table.select(ITEM_EMBEDDINGS.names).cast(ITEM_EMBEDDINGS), draft)
+        pq.write_table(columns.select(ITEM_EMBEDDINGS.names).cast(ITEM_EMBEDDINGS), draft)
     return len(names)
 
 
@@ -219,6 +222,7 @@ def _constant(rows: int, model_version: str, embedded_at: datetime) -> dict[str,
     }
 
 
-def _lists(vectors: np.ndarray) -> pa.Array:
+def lists(vectors: np.ndarray) -> pa.Array:
+    """The rows of [n, width] as an Arrow array of float32 lists."""
     offsets = np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32)
     return pa.ListArray.from_arrays(offsets, vectors.astype(np.float32).reshape(-1))

@@ -5,21 +5,24 @@ from __future__ import annotations
 from caspr_train.tasks.tables import performance_table
 from caspr_train.warehouse import Reader
 
-TABLES = ("churn_predictions", "lifetime_value_predictions", "model_performance", "customer_embeddings")
+TABLES = (
+    "churn_predictions",
+    "lifetime_value_predictions",
+    "model_performance",
+    "model_leaderboard",
+    "prediction_deciles",
+    "prediction_reliability",
+    "customer_embeddings",
+)
 
 
 def report_text(reader: Reader) -> str:
     """The table of model_performance, the names of the tables that people read, and one query to begin with."""
-    performance = reader.performance().to_pandas()
-    representation = "caspr_rfm" if "caspr_rfm" in set(performance["representation"]) else "rfm"
     predictions = reader.relation("churn_predictions").replace(reader.quote, "")
-    query = (
-        f"select customer_id, churn_probability from {predictions} where learner = 'lightgbm' "
-        f"and representation = '{representation}' order by churn_probability desc"
-    )
+    query = f"select customer_id, churn_probability, decile from {predictions} order by churn_probability desc"
     return "\n".join(
         [
-            performance_table(performance),
+            performance_table(reader.performance().to_pandas()),
             "",
             f"tables in {reader.where}:",
             *(f"  {reader.relation(table)}" for table in TABLES),

@@ -28,6 +28,7 @@ import caspr_train
 from caspr_train import checkpoint
 from caspr_train.bundle import Bundle, shape_of
 from caspr_train.config import Config
+from caspr_train.controls import write_control_embeddings
 from caspr_train.distributed import Processes, launch
 from caspr_train.embedding import (
     EmbeddedRows,
@@ -259,7 +260,7 @@ def expect_interrupted(run: Path, ours: dict[str, Any]) -> None:
 
 
 def write_embeddings(bundle: Bundle, marts: Marts, run: Path, device: torch.device | str) -> tuple[EmbeddedRows, int]:
-    """Embed every customer at every cutoff and write the three files that `load` takes; rows of the first two.
+    """Embed every customer at every cutoff and write the four files that `load` takes; rows of the first two.
 
     Vectors that are known and whose input is the same are copied (see Marts.read), and count as embedded now too.
     """
@@ -269,6 +270,9 @@ def write_embeddings(bundle: Bundle, marts: Marts, run: Path, device: torch.devi
     known = {at: Known.load(path) for at, path in marts.known.items()}
     customers = write_customer_embeddings(run / "customer_embeddings.parquet", bundle, packed, now, device, known)
     items = write_item_embeddings(run / "item_embeddings.parquet", bundle, now)
+    # Nothing is measured at the score cutoff.
+    measured = [(cutoff.sequences, cutoff.keys) for cutoff in marts.cutoffs if cutoff.role != "score"]
+    write_control_embeddings(run / "control_embeddings.parquet", bundle, measured, device)
     _write_training_run(bundle, run / "training_runs.parquet")
     return customers, items
 
@@ -282,10 +286,10 @@ def latest_run(runs: Path) -> Path:
 
 
 def expect_complete(run: Path) -> None:
-    """Raise DataError unless the folder holds the three files that `load` takes."""
+    """Raise DataError unless the folder holds the four files that `load` takes."""
     missing = [
         name
-        for name in ("customer_embeddings", "item_embeddings", "training_runs")
+        for name in ("customer_embeddings", "item_embeddings", "control_embeddings", "training_runs")
         if not (run / f"{name}.parquet").is_file()
     ]
     if missing:

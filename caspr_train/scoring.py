@@ -1,4 +1,4 @@
-"""What dbt's Python models do, for warehouses that run none: marts in, four tables of scores out."""
+"""What dbt's Python models do, for warehouses that run none: marts in, tables of evaluations and scores out."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ import pyarrow as pa
 
 from caspr_train.errors import UsageError
 from caspr_train.project import DbtProject
-from caspr_train.tasks import churn, lifetime_value
+from caspr_train.tasks import protocol
+from caspr_train.tasks.churn import CHURN
+from caspr_train.tasks.lifetime_value import LIFETIME_VALUE
+from caspr_train.tasks.performance import performance
 from caspr_train.warehouse import Reader
+
+TASKS = (CHURN, LIFETIME_VALUE)
 
 
 def expect_no_python_models(project: DbtProject) -> None:
@@ -21,22 +26,39 @@ def expect_no_python_models(project: DbtProject) -> None:
 
 
 def score_tables(reader: Reader) -> dict[str, pa.Table]:
-    """The tables of scores by name, from the marts; the same functions as python_models/*.py call. Raises DataError."""
+    """The tables by name, from the marts; the same functions as python_models/*.py call. Raises DataError."""
 
-    def mart(name: str) -> pd.DataFrame:
-        return reader.mart(name).to_pandas()
+    def read(name: str, condition: str = "") -> pd.DataFrame:
+        if name == "model_leaderboard":
+            return leaderboard
+        return reader.mart(name, condition).to_pandas()
 
-    shared = {name: mart(name) for name in ("rfm_features", "customer_embeddings", "cutoffs")}
-    churn_labels, lifetime_value_labels = mart("churn_labels"), mart("lifetime_value_labels")
-    churn_scores = churn.score(churn_labels=churn_labels, **shared)
-    lifetime_value_scores = lifetime_value.score(lifetime_value_labels=lifetime_value_labels, **shared)
-    frames = {
-        "churn_scores": churn_scores,
-        "churn_performance": churn.performance(churn_scores, churn_labels),
-        "lifetime_value_scores": lifetime_value_scores,
-        "lifetime_value_performance": lifetime_value.performance(lifetime_value_scores, lifetime_value_labels),
-    }
+    frames, measured = {}, []
+    for task in TASKS:
+        frames[f"{task.name}_evaluation"] = evaluation = protocol.evaluate(read, task)
+        frames[f"{task.name}_performance"] = mine = performance(evaluation, task)
+        measured.append(mine)
+    leaderboard = _leaderboard(
+        pd.concat(measured, ignore_index=True),
+        reader.evaluations().to_pandas(),
+        reader.project.published("model_leaderboard", "champions"),
+    )
+    for task in TASKS:
+        frames[f"{task.name}_scores"] = protocol.score(read, task)
     return {name: _arrow(frame) for name, frame in frames.items()}
+
+
+def _leaderboard(measured: pd.DataFrame, evaluations: pd.DataFrame, configured: dict) -> pd.DataFrame:
+    """task, learner and representation, as models/predictions/model_leaderboard.sql works them out later."""
+    known = set(zip(evaluations["task"], pd.to_datetime(evaluations["cutoff_at"]), strict=True))
+    once = [(task, at) not in known for task, at in zip(measured["task"], measured["cutoff_at"], strict=True)]
+    both = pd.concat([measured[once], evaluations], ignore_index=True)
+    names = ["task", "learner", "representation"]
+    champions = both[both["is_headline"].astype(bool) & both["is_champion"].astype(bool)][names]
+    chosen = [{"task": task, **choice} for task, choice in configured.items()]
+    return pd.concat(
+        [champions[~champions["task"].isin(configured)], pd.DataFrame(chosen, columns=names)], ignore_index=True
+    )
 
 
 def _arrow(frame: pd.DataFrame) -> pa.Table:

@@ -14,5 +14,6 @@
     {%- do caspr.possible_times() -%}
     {%- do caspr.history_length() -%}
     {%- do caspr.rfm_period() -%}
+    {%- do caspr.champions() -%}
     {%- do caspr.trained_schema() -%}
 {% endmacro %}

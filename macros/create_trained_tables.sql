@@ -1,4 +1,4 @@
-{#- The trainer's three tables, and the four of `caspr_train score` where there are no Python models, empty and typed, where they do not
+{#- The trainer's tables, and those of `caspr_train score` where there are no Python models, empty and typed, where they do not
     exist yet, and the columns that an existing one lacks; called on-run-start. -#}
 {% macro create_trained_tables() %}
     {#- Asked while parsing too, so that a wrong setting stops there. -#}
@@ -15,7 +15,10 @@
             'customer_id': text, 'cutoff_at': at, 'model_version': text, 'embedding': vector, 'embedded_at': at,
             'input_hash': whole,
         },
-        'item_embeddings': {'item': text, 'model_version': text, 'embedding': vector, 'embedded_at': at},
+        'item_embeddings': {'item': text, 'model_version': text, 'embedding': vector, 'bias': real, 'embedded_at': at},
+        'control_embeddings': {
+            'customer_id': text, 'cutoff_at': at, 'model_version': text, 'control': text, 'embedding': vector,
+        },
         'training_runs': {
             'model_version': text, 'preset': text, 'seed': whole, 'started_at': at, 'finished_at': at, 'device': text,
             'processes': whole, 'train_cutoff_at': at, 'data_watermark_at': at, 'customers': whole, 'sequences': whole,
@@ -24,20 +27,19 @@
             'dbt_invocation_id': text, 'git_commit': text,
         },
     } -%}
-    {%- set flag = dbt.type_boolean() -%}
-    {%- set score_keys = {
-        'customer_id': text, 'cutoff_at': at, 'cutoff_role': text, 'learner': text, 'representation': text, 'is_control': flag,
-    } -%}
-    {%- set performance = {
-        'task': text, 'learner': text, 'representation': text, 'cutoff_at': at, 'metric': text, 'value': real,
-        'standard_error': real, 'customers': whole, 'note': text,
-    } -%}
+    {%- do tables.update({'model_evaluations': dict(caspr.performance_columns(), model_version=text)}) -%}
     {%- if not caspr.has_python_models() -%}
+        {%- set flag = dbt.type_boolean() -%}
+        {%- set keys = {'customer_id': text, 'cutoff_at': at, 'learner': text, 'representation': text, 'note': text} -%}
+        {%- set evaluation_keys = dict(keys, seed=whole, is_control=flag) -%}
+        {%- set value_scores = {'predicted_revenue': real, 'high_value_probability': real} -%}
         {%- do tables.update({
-            'churn_scores': dict(score_keys, churn_probability=real, note=text, is_churn_predicted=flag),
-            'churn_performance': performance,
-            'lifetime_value_scores': dict(score_keys, predicted_revenue=real, high_value_probability=real, note=text),
-            'lifetime_value_performance': performance,
+            'churn_evaluation': dict(evaluation_keys, is_churned=flag, churn_probability=real),
+            'churn_performance': caspr.performance_columns(),
+            'churn_scores': dict(keys, churn_probability=real),
+            'lifetime_value_evaluation': dict(evaluation_keys, future_revenue=real, is_high_value=flag, **value_scores),
+            'lifetime_value_performance': caspr.performance_columns(),
+            'lifetime_value_scores': dict(keys, **value_scores),
         }) -%}
     {%- endif -%}
     {%- set schema = api.Relation.create(database=database, schema=schema_name) -%}

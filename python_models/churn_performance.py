@@ -1,12 +1,10 @@
-"""How good the churn scores were where the outcome is known by now."""
+"""How good the churn probabilities were where the outcome is known by now."""
 
-from caspr_train.tasks import churn
+from caspr_train.tasks.churn import CHURN
 from caspr_train.tasks.frames import to_pandas
+from caspr_train.tasks.performance import performance
 
 
 def model(dbt, session):
     dbt.config(materialized="table")
-    return churn.performance(
-        scores=to_pandas(dbt.ref("churn_scores").filter("cutoff_role = 'evaluate'")),
-        churn_labels=to_pandas(dbt.ref("churn_labels")),
-    )
+    return performance(to_pandas(dbt.ref("churn_evaluation")), CHURN)

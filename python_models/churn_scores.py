@@ -1,14 +1,20 @@
-"""Churn probabilities at the evaluate and the score cutoff; everything but the four tables is in caspr_train.tasks."""
+"""Churn probabilities at the score cutoff, by the champion of model_leaderboard."""
 
-from caspr_train.tasks import churn
-from caspr_train.tasks.frames import to_pandas
+from caspr_train.tasks import protocol
+from caspr_train.tasks.churn import CHURN
+from caspr_train.tasks.frames import reader
 
 
 def model(dbt, session):
     dbt.config(materialized="table")
-    return churn.score(
-        rfm_features=to_pandas(dbt.ref("rfm_features")),
-        customer_embeddings=to_pandas(dbt.ref("customer_embeddings")),
-        churn_labels=to_pandas(dbt.ref("churn_labels")),
-        cutoffs=to_pandas(dbt.ref("cutoffs")),
+    read = reader(
+        rfm_features=dbt.ref("rfm_features"),
+        customer_profiles=dbt.ref("customer_profiles"),
+        content_features=dbt.ref("content_features"),
+        customer_embeddings=dbt.ref("customer_embeddings"),
+        churn_labels=dbt.ref("churn_labels"),
+        cutoffs=dbt.ref("cutoffs"),
+        customer_counts=dbt.ref("customer_counts"),
+        model_leaderboard=dbt.ref("model_leaderboard"),
     )
+    return protocol.score(read, CHURN)

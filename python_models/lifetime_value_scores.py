@@ -1,14 +1,20 @@
-"""Revenue to come and the chance of being of high value, at the evaluate and the score cutoff."""
+"""Revenue, and who will be of high value, at the score cutoff, by the champion of model_leaderboard."""
 
-from caspr_train.tasks import lifetime_value
-from caspr_train.tasks.frames import to_pandas
+from caspr_train.tasks import protocol
+from caspr_train.tasks.frames import reader
+from caspr_train.tasks.lifetime_value import LIFETIME_VALUE
 
 
 def model(dbt, session):
     dbt.config(materialized="table")
-    return lifetime_value.score(
-        rfm_features=to_pandas(dbt.ref("rfm_features")),
-        customer_embeddings=to_pandas(dbt.ref("customer_embeddings")),
-        lifetime_value_labels=to_pandas(dbt.ref("lifetime_value_labels")),
-        cutoffs=to_pandas(dbt.ref("cutoffs")),
+    read = reader(
+        rfm_features=dbt.ref("rfm_features"),
+        customer_profiles=dbt.ref("customer_profiles"),
+        content_features=dbt.ref("content_features"),
+        customer_embeddings=dbt.ref("customer_embeddings"),
+        lifetime_value_labels=dbt.ref("lifetime_value_labels"),
+        cutoffs=dbt.ref("cutoffs"),
+        customer_counts=dbt.ref("customer_counts"),
+        model_leaderboard=dbt.ref("model_leaderboard"),
     )
+    return protocol.score(read, LIFETIME_VALUE)

@@ -49,7 +49,10 @@ def test_without_a_database_the_trainer_says_what_to_run(project):
 
 def test_a_build_before_any_training_is_green_and_rests_on_rfm(project):
     project.dbt("build", "--quiet", "--warn-error")
-    assert project.rows("select distinct representation from model_performance") == [("rfm",)]
+    assert project.rows("select distinct representation from model_performance order by 1") == [
+        ("rfm",),
+        ("rfm_content",),
+    ]
     customers = project.rows("select count(distinct customer_id) from activity_log")
     assert project.rows("select count(distinct customer_id) from churn_predictions") == customers
     assert project.rows("select count(distinct customer_id) from lifetime_value_predictions") == customers
@@ -73,10 +76,21 @@ def test_two_processes_train_embed_and_load(project):
         (0,)
     ]
     assert project.rows("select processes, preset from main_trained.training_runs") == [(2, "default")]
-    assert project.rows("select count(*) > 100 from item_embeddings") == [(True,)]
+    # Items lie in the customers' space; and every customer who is measured has both controls.
+    assert project.rows("select count(*) > 100, count(*) = count(bias), min(len(embedding)) from item_embeddings") == [
+        (True, True, 32)
+    ]
+    measured = "select count(*) from customer_embeddings join cutoffs using (cutoff_at) where role != 'score'"
+    assert project.rows(
+        f"select control, count(*) = ({measured}) from control_embeddings group by all order by all"
+    ) == [
+        ("mean_pool", True),
+        ("random_encoder", True),
+    ]
     (run,) = (project.folder / "runs").iterdir()
     assert sorted(f.name for f in run.iterdir()) == [
         "bundle",
+        "control_embeddings.parquet",
         "customer_embeddings.parquet",
         "item_embeddings.parquet",
         "tensorboard",
@@ -91,16 +105,18 @@ def test_the_next_build_scores_with_the_embeddings_and_the_report_prints_the_tab
     assert found == [
         (learner, representation)
         for learner in ("lightgbm", "random_forest")
-        for representation in ("caspr", "caspr_rfm", "rfm", "rfm_noise")
+        for representation in ("caspr", "caspr_rfm", "caspr_rfm_content", "rfm", "rfm_content", "rfm_noise")
     ]
     assert project.rows("select count(*) from model_performance where standard_error is null or value is null") == [
         (0,)
     ]
+    for table in ("prediction_deciles", "prediction_reliability", "model_leaderboard"):
+        assert project.rows(f"select count(distinct task) from {table}") == [(2,)], table
     said = project.caspr("report")
     assert "caspr_rfm" in said and "churn_predictions" in said and "dbt show" in said
     (printed,) = re.findall(r"^  dbt (show .*)$", said, flags=re.MULTILINE)
     shown = project.dbt(*shlex.split(printed))
-    assert "caspr_rfm" in printed and "churn_probability" in shown and len(re.findall(r"\| c\d{5} ", shown)) == 10
+    assert "churn_probability" in shown and len(re.findall(r"\| c\d{5} ", shown)) == 10
 
 
 def test_training_again_changes_nothing(project):
@@ -181,7 +197,7 @@ def write(project: Project, *statements: str) -> None:
 
 def test_old_versions_stay_until_they_are_pruned(project):
     versions = "select distinct model_version from main_trained.{} order by all"
-    tables = ("customer_embeddings", "item_embeddings")
+    tables = ("customer_embeddings", "item_embeddings", "control_embeddings")
     (newest,) = project.rows("select distinct model_version from customer_embeddings")
     assert project.rows("select distinct model_version from item_embeddings") == [newest]
     for table in tables:

@@ -281,5 +281,39 @@ def test_a_bundle_with_sampled_items_is_saved_loaded_and_gives_its_items(tmp_pat
     table = pq.read_table(tmp_path / "items.parquet")
     values = encoding.vocabularies_["sequence.product"].values_
     assert items == len(values) and table["item"].to_pylist() == values
-    found = np.stack(table["embedding"].to_numpy())
-    np.testing.assert_array_equal(found, model.item_table(PRODUCT)[RESERVED:].numpy())
+    vectors, bias = model.item_space(PRODUCT)
+    np.testing.assert_array_equal(np.stack(table["embedding"].to_numpy()), vectors[RESERVED:].numpy())
+    np.testing.assert_array_equal(table["bias"].to_numpy(), bias[RESERVED:].numpy().astype(np.float64))
+
+
+@pytest.mark.parametrize("above", [10, 5000])
+def test_an_items_vector_and_bias_give_the_models_own_logits_of_the_next_item(above):
+    config = preset("default", sampled_softmax_above=above)
+    sequences, encoding, _ = packed(config)
+    torch.manual_seed(0)
+    model, windows = Caspr(config, shape_of(encoding)).eval(), windows_of(config, sequences, encoding)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn_like(weight) * 0.1)  # nothing is zero any more
+        customers = model.embed(windows.cut(torch.arange(50)))
+        vectors, bias = model.item_space(PRODUCT)
+        logits = customers @ vectors.t() + bias
+        assert vectors.shape == (model.shape.sequence_cardinalities[PRODUCT], config.embedding_width)
+        states = model.next_event(customers)
+        if above == 10:
+            head, targets = model.tied_heads[str(PRODUCT)], torch.arange(50) % 20 + RESERVED
+            expected = head(states, model.table(PRODUCT), targets, None)
+            torch.testing.assert_close(
+                torch.nn.functional.cross_entropy(logits[:, PAD + 1 :], targets - 1, reduction="sum"), expected
+            )
+        else:
+            expected = model.category_head(states).split(model.few, dim=-1)[PRODUCT]
+            torch.testing.assert_close(logits, expected)
+
+
+def test_without_a_next_event_an_item_is_its_input_and_has_no_bias():
+    config = preset("paper")
+    _, encoding, _ = packed(config)
+    model = Caspr(config, shape_of(encoding))
+    vectors, bias = model.item_space(PRODUCT)
+    assert bias is None and vectors.equal(model.table(PRODUCT))

@@ -1,32 +1,26 @@
-"""What must hold for the tasks: the protocol, the metrics, the control; on frames made here, without a database."""
+"""What must hold for the tasks: protocol, representations and controls, on frames made here and read through DuckDB."""
 
 import subprocess
 import sys
 from types import SimpleNamespace
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import f1_score, mean_squared_error, roc_auc_score
+from sklearn.metrics import brier_score_loss, mean_squared_error
 
 from caspr_train.errors import DataError
-from caspr_train.tasks import churn, learners, lifetime_value, metrics, protocol
-from caspr_train.tasks.representations import build
-from caspr_train.tasks.tables import performance_table
+from caspr_train.tasks import learners, protocol, sample
+from caspr_train.tasks.churn import CHURN
+from caspr_train.tasks.lifetime_value import LIFETIME_VALUE
+from caspr_train.tasks.performance import performance
+from caspr_train.tasks.protocol import evaluate, evaluation_types, score, score_types
+from caspr_train.tasks.representations import BLOCKS, CONTROLS, build
 
 TRAIN, EVALUATE, SCORE = (pd.Timestamp(day) for day in ("2011-01-01", "2011-04-01", "2011-07-01"))
 WIDTH = 8
-SCORE_TYPES = {
-    "customer_id": "string",
-    "cutoff_at": "datetime64[us]",
-    "cutoff_role": "string",
-    "learner": "string",
-    "representation": "string",
-    "is_control": "bool",
-    "churn_probability": "float64",
-    "note": "string",
-    "is_churn_predicted": "bool",
-}
+NAMES = list(BLOCKS)
 
 
 def make_tables(customers=300, seed=0, strength=1.5):
@@ -50,29 +44,58 @@ def make_tables(customers=300, seed=0, strength=1.5):
     recency, hidden = rng.normal(size=n), rng.normal(size=n)
     embedding = rng.normal(size=(n, WIDTH)).astype(np.float32)
     embedding[:, 0] = hidden
-    score = 0.7 * recency + strength * hidden + rng.normal(size=n)
-    revenue = np.exp(1 - score / 2)
+    logit = 0.7 * recency + strength * hidden + rng.normal(size=n)
+    revenue = np.exp(1 - logit / 2)
     is_high_value = revenue > np.quantile(revenue, 0.8)
-    labels = keys.assign(is_churned=score > 0, future_revenue=revenue, is_high_value=is_high_value)
+    labels = keys.assign(is_churned=logit > 0, future_revenue=revenue, is_high_value=is_high_value)
     labels = labels[labels["cutoff_at"] < SCORE].reset_index(drop=True)
     rfm = keys.assign(recency=recency, count=rng.poisson(3, n), gap=np.where(rng.random(n) < 0.2, np.nan, recency**2))
-    embeddings = keys.assign(model_version="v1", embedding=list(embedding), embedded_at=pd.Timestamp("2011-07-02"))
-    return SimpleNamespace(rfm=rfm, embeddings=embeddings, labels=labels, cutoffs=cutoffs)
+    controls = pd.concat(
+        keys.assign(model_version="v1", control=control, embedding=list(rng.normal(size=(n, 4)).astype(np.float32)))
+        for control in ("random_encoder", "mean_pool")
+    )
+    return SimpleNamespace(
+        rfm_features=rfm,
+        customer_profiles=keys.assign(has_profile=True, country=rng.choice(["UK", "FR", None], n)),
+        content_features=keys.assign(page_top_1_count=rng.poisson(1, n)),
+        customer_embeddings=keys.assign(
+            model_version="v1", embedding=list(embedding), embedded_at=pd.Timestamp("2011-07-02")
+        ),
+        control_embeddings=controls[controls["cutoff_at"] < SCORE],
+        churn_labels=labels,
+        lifetime_value_labels=labels,
+        cutoffs=cutoffs,
+        customer_counts=keys.groupby("cutoff_at", as_index=False).agg(customers=("customer_id", "size")),
+        model_leaderboard=board(),
+    )
 
 
-def churn_scores(tables):
-    return churn.score(tables.rfm, tables.embeddings, tables.labels, tables.cutoffs)
+def board(learner=None, representation=None):
+    """model_leaderboard with this champion of both tasks, or before anything was measured."""
+    tasks = ["churn", "lifetime_value"] if learner else []
+    return pd.DataFrame({"task": tasks, "learner": learner, "representation": representation}, dtype="object")
 
 
-def rfm_scores(tables, **replaced):
-    """As before the first training: four times as quick, for what does not depend on the representation."""
-    parts = {**vars(tables), "embeddings": tables.embeddings.head(0), **replaced}
-    return churn_scores(SimpleNamespace(**parts))
+def reading(tables, **replaced):
+    """`read` as dbt's relations and the trainer's reader give it: conditions are SQL, which DuckDB runs."""
+    marts = vars(tables) | replaced
+
+    def read(name, condition=""):
+        frame = marts[name]
+        return duckdb.from_df(frame).filter(condition).df() if condition and len(frame) else frame.copy()
+
+    return read
 
 
-def value_of(performance, metric, learner, representation):
-    row = performance.query("metric == @metric and learner == @learner and representation == @representation")
-    return row["value"].item()
+def untrained(tables, **replaced):
+    """As before the first training: fewer representations, for what does not depend on them."""
+    empty = {name: getattr(tables, name).head(0) for name in ("customer_embeddings", "control_embeddings")}
+    return reading(tables, **(empty | replaced))
+
+
+def value_of(frame, metric, learner, representation, column="value"):
+    row = frame.query("metric == @metric and learner == @learner and representation == @representation")
+    return row[column].item()
 
 
 @pytest.fixture(scope="module")
@@ -81,48 +104,98 @@ def tables():
 
 
 @pytest.fixture(scope="module")
-def scores(tables):
-    return churn_scores(tables)
+def evaluation(tables):
+    return evaluate(reading(tables), CHURN)
 
 
-# -- protocol
+@pytest.fixture(scope="module")
+def measured(evaluation):
+    return performance(evaluation, CHURN)
 
 
-def test_every_customer_is_scored_once_by_learner_and_representation(tables, scores):
-    assert scores.dtypes.astype(str).to_dict() == SCORE_TYPES
-    keys = ["customer_id", "cutoff_at", "learner", "representation"]
-    assert not scores.duplicated(keys).any()
-    sizes = scores.groupby(["cutoff_role", "cutoff_at", "learner", "representation"]).size()
+# -- the evaluation
+
+
+def test_every_labelled_customer_is_scored_once_by_learner_and_representation(evaluation):
+    assert evaluation.dtypes.astype(str).to_dict() == evaluation_types(CHURN)
+    assert not evaluation.duplicated(["customer_id", "cutoff_at", "learner", "representation"]).any()
+    sizes = evaluation.groupby(["learner", "representation"]).size()
     assert sizes.unique().tolist() == [300]
-    assert len(sizes) == 2 * 2 * 4  # roles, learners, representations
-    assert set(scores["cutoff_role"]) == {"evaluate", "score"}
-    assert scores["churn_probability"].between(0, 1).all()
-    assert (scores["is_churn_predicted"] == (scores["churn_probability"] >= 0.5)).all()
-    assert (scores["is_control"] == (scores["representation"] == "rfm_noise")).all()
+    assert sorted(set(sizes.index.get_level_values(1))) == sorted(NAMES)
+    assert evaluation["cutoff_at"].eq(EVALUATE).all()
+    assert evaluation["churn_probability"].between(0, 1).all()
+    assert (evaluation["is_control"] == evaluation["representation"].isin(CONTROLS)).all()
 
 
-def test_an_embedding_with_a_signal_raises_auroc_and_noise_does_not_to_that_degree(tables, scores):
-    performance = churn.performance(scores, tables.labels)
+def test_an_embedding_with_a_signal_wins_and_the_controls_do_not(measured):
     for learner in learners.LEARNERS:
-        rfm = value_of(performance, "auroc", learner, "rfm")
-        assert value_of(performance, "auroc", learner, "caspr") > rfm + 0.1
-        assert value_of(performance, "auroc", learner, "caspr_rfm") > rfm + 0.1
-        assert abs(value_of(performance, "auroc", learner, "rfm_noise") - rfm) < 0.1
+        for name in ("caspr", "caspr_rfm", "caspr_rfm_content"):
+            assert value_of(measured, "auroc", learner, name, "difference_to_rfm_low") > 0
+            assert value_of(measured, "auroc", learner, name, "difference_to_control_low") > 0
+        for name in CONTROLS:
+            assert abs(value_of(measured, "auroc", learner, name, "difference_to_rfm")) < 0.1
+    champion = measured[measured["is_champion"]]
+    assert set(champion["representation"]) == {"caspr_rfm"}
+    assert champion["learner"].nunique() == 1
 
 
-def test_same_tables_in_any_order_of_rows_give_the_same_scores_bit_for_bit(tables, scores):
+def test_no_customer_is_scored_by_a_learner_that_saw_it(tables, monkeypatch):
+    """The customer's number is a feature here, so that the learner can tell whom it sees."""
+    number = tables.rfm_features["customer_id"].str[1:].astype(float)
+    marked = tables.rfm_features[["customer_id", "cutoff_at"]].assign(number=number)
+    seen = []
+
+    def fit(learner, x, y, is_apart, seed):
+        fitted = set(x[:, 0])
+
+        def predict(rows):
+            seen.append((fitted, set(rows[:, 0])))
+            return np.zeros(len(rows))
+
+        return predict
+
+    monkeypatch.setattr(learners, "fit", fit)
+    evaluate(untrained(tables, rfm_features=marked), CHURN)
+    assert len(seen) == 2 * 2 * sample.FOLDS
+    for fitted, asked in seen:
+        assert len(fitted) > 150 and len(asked) > 50
+        assert not fitted & asked
+
+
+def test_customers_of_one_side_only_are_all_fitted_on(tables, monkeypatch):
+    """As with students of two years: nobody stands on both sides, and one fit is enough."""
+    fits = []
+    monkeypatch.setattr(learners, "fit", lambda learner, x, y, *_: fits.append(len(x)) or learners.base_rate(y))
+    labels = tables.churn_labels
+    is_early = labels["customer_id"] < "c00100"
+    apart = labels[is_early == (labels["cutoff_at"] == TRAIN)]
+    assert len(evaluate(untrained(tables, churn_labels=apart), CHURN)) == 200 * 4
+    assert fits == [100] * 4
+
+
+def test_a_shuffled_label_tells_nothing_to_any_representation():
+    tables = make_tables(customers=600, seed=5)
+    rng = np.random.default_rng(3)
+    labels = tables.churn_labels.copy()
+    for at in (TRAIN, EVALUATE):
+        here = labels["cutoff_at"] == at
+        labels.loc[here, "is_churned"] = rng.permutation(labels.loc[here, "is_churned"])
+    measured = performance(evaluate(reading(tables, churn_labels=labels), CHURN), CHURN)
+    auroc = measured[measured["metric"] == "auroc"]
+    assert len(auroc) == 2 * len(NAMES)
+    assert ((auroc["value"] - 0.5).abs() <= 3 * auroc["standard_error"]).all()
+
+
+def test_same_tables_in_any_order_of_rows_give_the_same_scores_bit_for_bit(tables, evaluation, measured):
     shuffled = SimpleNamespace(
-        rfm=tables.rfm.sample(frac=1, random_state=1),
-        embeddings=tables.embeddings.sample(frac=1, random_state=2),
-        labels=tables.labels.sample(frac=1, random_state=3),
-        cutoffs=tables.cutoffs.sample(frac=1, random_state=4),
+        **{name: frame.sample(frac=1, random_state=place) for place, (name, frame) in enumerate(vars(tables).items())}
     )
-    again = churn_scores(shuffled)
-    pd.testing.assert_frame_equal(scores, again, check_exact=True)
+    again = evaluate(reading(shuffled), CHURN)
+    pd.testing.assert_frame_equal(evaluation, again, check_exact=True)
+    again = performance(again.sample(frac=1, random_state=5), CHURN)
+    keys = ["learner", "representation", "metric"]
     pd.testing.assert_frame_equal(
-        churn.performance(scores, tables.labels),
-        churn.performance(again.sample(frac=1, random_state=5), shuffled.labels),
-        check_exact=True,
+        measured.sort_values(keys, ignore_index=True), again.sort_values(keys, ignore_index=True), check_exact=True
     )
 
 
@@ -136,297 +209,304 @@ def test_the_number_of_threads_does_not_move_a_bit(learner, kind, monkeypatch):
     scores = []
     for threads in (1, 2):
         monkeypatch.setattr(learners, "worker_threads", lambda threads=threads: threads)
-        scores.append(learners.fit(learner, x, y > 0 if kind == "boolean" else y)(x[:500]))
+        is_apart = np.arange(len(x)) % 3 == 0
+        scores.append(learners.fit(learner, x, y > 0 if kind == "boolean" else y, is_apart)(x[:500]))
     np.testing.assert_array_equal(*scores)
 
 
-def test_scores_do_not_depend_on_the_chunks_they_are_made_in(tables, scores, monkeypatch):
-    monkeypatch.setattr(learners, "CHUNK_ROWS", 70)
-    pd.testing.assert_frame_equal(scores, churn_scores(tables), check_exact=True)
+@pytest.mark.parametrize("learner", learners.LEARNERS)
+def test_probabilities_are_calibrated(learner):
+    """A forest of full-grown trees shrinks towards the middle, boosting in few rows does not: both come out right."""
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(6000, 4)).astype(np.float32)
+    truth = 1 / (1 + np.exp(-2 * x[:, 0]))
+    y = rng.random(len(x)) < truth
+    fit, rest = slice(0, 2000), slice(2000, None)
+    probability = learners.fit(learner, x[fit], y[fit], np.arange(2000) % 3 == 0)(x[rest])
+    assert brier_score_loss(y[rest], probability) < brier_score_loss(y[rest], truth[rest]) + 0.015
+    for low, high in ((0, 0.2), (0.2, 0.8), (0.8, 1)):
+        inside = (probability >= low) & (probability < high)
+        assert y[rest][inside].mean() == pytest.approx(probability[inside].mean(), abs=0.08)
 
 
-def test_evaluate_scores_never_see_evaluate_labels_and_score_scores_see_only_them(tables, scores):
+def test_evaluate_scores_never_see_evaluate_labels(tables, evaluation):
+    turned = tables.churn_labels.assign(
+        is_churned=tables.churn_labels["is_churned"] ^ tables.churn_labels["cutoff_at"].eq(EVALUATE)
+    )
+    again = evaluate(reading(tables, churn_labels=turned), CHURN)
+    np.testing.assert_array_equal(again["churn_probability"], evaluation["churn_probability"])
+    assert (again["is_churned"] != evaluation["is_churned"]).all()
+
+
+def test_score_scores_see_the_newest_labels_and_no_others(tables):
+    def scored(**turned):
+        return score(untrained(tables, **turned), CHURN)["churn_probability"].to_numpy()
+
     def with_labels_turned(at):
-        turned = tables.labels.assign(is_churned=tables.labels["is_churned"] ^ (tables.labels["cutoff_at"] == at))
-        return churn.score(tables.rfm, tables.embeddings, turned, tables.cutoffs)
+        labels = tables.churn_labels
+        return labels.assign(is_churned=labels["is_churned"] ^ labels["cutoff_at"].eq(at))
 
-    def of_role(frame, role):
-        return frame.loc[frame["cutoff_role"] == role, "churn_probability"].to_numpy()
-
-    evaluate_turned, train_turned = with_labels_turned(EVALUATE), with_labels_turned(TRAIN)
-    np.testing.assert_array_equal(of_role(evaluate_turned, "evaluate"), of_role(scores, "evaluate"))
-    np.testing.assert_array_equal(of_role(train_turned, "score"), of_role(scores, "score"))
-    assert np.corrcoef(of_role(evaluate_turned, "score"), of_role(scores, "score"))[0, 1] < -0.5
-    assert np.corrcoef(of_role(train_turned, "evaluate"), of_role(scores, "evaluate"))[0, 1] < -0.5
-
-
-def test_labels_of_the_score_cutoff_are_never_fitted_on(tables):
-    leaked = tables.rfm.loc[tables.rfm["cutoff_at"] == SCORE, ["customer_id", "cutoff_at"]].assign(is_churned=True)
-    labels = pd.concat([tables.labels, leaked], ignore_index=True)
-    pd.testing.assert_frame_equal(rfm_scores(tables), rfm_scores(tables, labels=labels), check_exact=True)
+    plain = scored()
+    np.testing.assert_array_equal(scored(churn_labels=with_labels_turned(TRAIN)), plain)
+    assert np.corrcoef(scored(churn_labels=with_labels_turned(EVALUATE)), plain)[0, 1] < -0.5
+    leaked = tables.churn_labels.head(300).assign(cutoff_at=SCORE, is_churned=True)
+    np.testing.assert_array_equal(scored(churn_labels=pd.concat([tables.churn_labels, leaked])), plain)
 
 
 def test_a_train_window_that_reaches_past_the_evaluate_cutoff_is_refused(tables):
-    cutoffs = tables.cutoffs.assign(horizon_ends_at=tables.cutoffs["horizon_ends_at"] + pd.Timedelta("1us"))
+    late = tables.cutoffs.assign(horizon_ends_at=tables.cutoffs["horizon_ends_at"] + pd.Timedelta("1us"))
     with pytest.raises(DataError, match=r"train cutoff 2011-01-01.*expected to end by the evaluate cutoff 2011-04-01"):
-        churn.score(tables.rfm, tables.embeddings, tables.labels, cutoffs)
+        evaluate(reading(tables, cutoffs=late), CHURN)
 
 
 def test_several_train_cutoffs_are_stacked(tables):
     earlier = TRAIN - (EVALUATE - TRAIN)
-
-    def also_earlier(frame):
-        return pd.concat([frame[frame["cutoff_at"] == TRAIN].assign(cutoff_at=earlier), frame], ignore_index=True)
-
-    cutoffs = also_earlier(tables.cutoffs)
-    cutoffs.loc[0, "horizon_ends_at"] = TRAIN
-    turns = protocol.rounds(cutoffs, also_earlier(tables.labels))
+    first = tables.cutoffs.head(1).assign(cutoff_at=earlier, horizon_ends_at=TRAIN)
+    turns = protocol.rounds(reading(tables, cutoffs=pd.concat([tables.cutoffs, first])), CHURN)
     expected = [("evaluate", [earlier, TRAIN]), ("score", [TRAIN, EVALUATE])]
     assert [(turn.role, turn.fit_cutoffs) for turn in turns] == expected
 
 
-def test_too_many_rows_are_sampled_and_said_so(tables, monkeypatch):
-    monkeypatch.setattr(protocol, "MAXIMUM_FIT_ROWS", 100)
-    scores = rfm_scores(tables)
-    assert (scores.groupby(["cutoff_role", "learner", "representation"]).size() == 300).all()
-    assert scores["note"].str.contains("fitted on a sample of 100 of 300 rows").all()
+def test_where_there_are_very_many_customers_a_sample_takes_part_and_everybody_is_scored(tables, monkeypatch):
+    monkeypatch.setattr(sample, "MAXIMUM_CUSTOMERS", 100)
+    monkeypatch.setattr(sample.sampled_in_sql, "__defaults__", (100,))
+    monkeypatch.setattr(learners, "CHUNK_ROWS", 40)
+    expected = set(tables.rfm_features["customer_id"][sample.is_sampled(tables.rfm_features["customer_id"], 300, 100)])
+    evaluation = evaluate(untrained(tables), CHURN)
+    assert 70 < len(expected) < 130
+    assert set(evaluation["customer_id"]) == expected
+    assert score(untrained(tables), CHURN)["customer_id"].nunique() == 300
+
+
+# -- the scores that are used
+
+
+def test_the_champion_scores_every_customer_of_the_score_cutoff(tables):
+    scores = score(reading(tables, model_leaderboard=board("random_forest", "caspr_rfm")), LIFETIME_VALUE)
+    assert scores.dtypes.astype(str).to_dict() == score_types(LIFETIME_VALUE)
+    assert scores["customer_id"].is_unique and len(scores) == 300
+    assert scores["cutoff_at"].eq(SCORE).all()
+    assert set(zip(scores["learner"], scores["representation"], strict=True)) == {("random_forest", "caspr_rfm")}
+    assert scores["note"].eq("").all()
+
+
+def test_scores_do_not_depend_on_the_chunks_they_are_made_in(tables, monkeypatch):
+    read = reading(tables, model_leaderboard=board("lightgbm", "caspr_rfm_content"))
+    whole = score(read, CHURN)
+    monkeypatch.setattr(learners, "CHUNK_ROWS", 50)
+    parts = score(read, CHURN).sort_values("customer_id", ignore_index=True)
+    pd.testing.assert_frame_equal(whole, parts, check_exact=True)
+
+
+def test_without_anything_measured_the_scores_rest_on_rfm_and_say_so(tables):
+    scores = score(untrained(tables), CHURN)
+    assert set(zip(scores["learner"], scores["representation"], strict=True)) == {("lightgbm", "rfm")}
+    assert scores["note"].eq("nothing was measured yet").all()
+
+
+@pytest.mark.parametrize(("representation", "instead"), [("caspr", "rfm"), ("caspr_rfm_content", "rfm_content")])
+def test_who_has_no_embedding_is_scored_without(tables, representation, instead):
+    some = tables.customer_embeddings[tables.customer_embeddings["customer_id"] >= "c00012"]
+    champion = board("lightgbm", representation)
+    scores = score(reading(tables, customer_embeddings=some, model_leaderboard=champion), CHURN)
+    without = scores[scores["customer_id"] < "c00012"]
+    assert len(scores) == 300 and len(without) == 12
+    assert set(without["representation"]) == {instead}
+    assert set(without["note"]) == {f"no embedding, so not scored from {representation}"}
+    assert set(scores["representation"]) == {instead, representation}
+    rested = score(reading(tables, model_leaderboard=board("lightgbm", instead)), CHURN)
+    expected = rested.set_index("customer_id")["churn_probability"][without["customer_id"]]
+    np.testing.assert_array_equal(without["churn_probability"], expected)
+
+
+def test_embeddings_older_than_the_score_cutoff_leave_rfm_there(tables):
+    older = tables.customer_embeddings[tables.customer_embeddings["cutoff_at"] < SCORE]
+    scores = score(reading(tables, customer_embeddings=older, model_leaderboard=board("lightgbm", "caspr")), CHURN)
+    assert len(scores) == 300
+    assert set(scores["representation"]) == {"rfm"}
 
 
 # -- representations
 
 
-def test_before_the_first_training_only_rfm_is_scored(tables):
-    scores = rfm_scores(tables, embeddings=pd.DataFrame({name: [] for name in tables.embeddings.columns}))
-    assert set(scores["representation"]) == {"rfm"}
-    assert (scores["note"] == "").all()
+def built(tables, **replaced):
+    return build(reading(tables, **replaced), "", None, sorted({one for blocks in BLOCKS.values() for one in blocks}))
 
 
-def test_embeddings_older_than_the_score_cutoff_leave_rfm_there_and_say_why(tables):
-    older = tables.embeddings[tables.embeddings["cutoff_at"] < SCORE]
-    scores = churn.score(tables.rfm, older, tables.labels, tables.cutoffs)
-    at_score = scores[scores["cutoff_role"] == "score"]
-    assert set(at_score["representation"]) == {"rfm"}
-    assert at_score["note"].str.contains("embedding v1 has no customer here").all()
-    assert scores.loc[scores["cutoff_role"] == "evaluate", "representation"].nunique() == 4
+def test_before_the_first_training_only_what_needs_none_is_measured(tables):
+    evaluation = evaluate(untrained(tables), CHURN)
+    assert set(evaluation["representation"]) == {"rfm", "rfm_content"}
+    assert (evaluation["note"] == "").all()
 
 
-def test_customers_without_an_embedding_are_scored_and_counted(tables):
-    is_left_out = (tables.embeddings["cutoff_at"] == EVALUATE) & (tables.embeddings["customer_id"] < "c00012")
-    some = tables.embeddings[~is_left_out]
-    scores = churn.score(tables.rfm, some, tables.labels, tables.cutoffs)
-    at_evaluate = scores[(scores["cutoff_role"] == "evaluate") & (scores["representation"] == "caspr_rfm")]
-    assert len(at_evaluate) == 600
-    assert (at_evaluate["note"] == "embedding v1; 12 of 300 customers scored have no embedding").all()
-    assert churn.performance(scores, tables.labels)["customers"].eq(300).all()
+def test_customers_without_an_embedding_are_measured_and_counted(tables):
+    is_left_out = tables.customer_embeddings["cutoff_at"].eq(EVALUATE) & (
+        tables.customer_embeddings["customer_id"] < "c00012"
+    )
+    evaluation = evaluate(reading(tables, customer_embeddings=tables.customer_embeddings[~is_left_out]), CHURN)
+    noted = evaluation[evaluation["representation"] == "caspr_rfm"]
+    assert len(noted) == 600
+    assert (noted["note"] == "embedding v1; 12 of 300 customers scored have no embedding").all()
+    assert performance(evaluation, CHURN)["customers"].eq(300).all()
 
 
 def test_the_version_embedded_last_is_used(tables):
-    older = tables.embeddings.assign(
+    older = tables.customer_embeddings.assign(
         model_version="v9", embedded_at=pd.Timestamp("2011-07-01"), embedding=[np.zeros(3, np.float32)] * 900
     )
-    representations = build(tables.rfm, pd.concat([older, tables.embeddings], ignore_index=True))
-    assert (representations.model_version, representations.embedding.shape) == ("v1", (900, WIDTH))
+    both = built(tables, customer_embeddings=pd.concat([older, tables.customer_embeddings], ignore_index=True))
+    assert (both.model_version, both.blocks["caspr"].shape) == ("v1", (900, WIDTH))
 
 
 def test_noise_is_as_wide_as_the_embedding_and_belongs_to_the_row(tables):
-    representations = build(tables.rfm, tables.embeddings)
-    again = build(tables.rfm.sample(frac=1, random_state=6), tables.embeddings)
-    np.testing.assert_array_equal(representations.noise, again.noise)
-    assert representations.noise.shape == (900, WIDTH)
-    assert abs(representations.noise.mean()) < 0.05
-    assert abs(representations.noise.std() - 1) < 0.05
+    noise = built(tables).blocks["noise"]
+    again = built(tables, rfm_features=tables.rfm_features.sample(frac=1, random_state=6)).blocks["noise"]
+    np.testing.assert_array_equal(noise, again)
+    assert noise.shape == (900, WIDTH)
+    assert abs(noise.mean()) < 0.05
+    assert abs(noise.std() - 1) < 0.05
 
 
 def test_infinite_is_missing_and_text_is_left_out_with_a_note(tables):
-    rfm = tables.rfm.assign(gap=tables.rfm["gap"].fillna(np.inf), count=1e300, country="UK", is_new=True)
-    representations = build(rfm, tables.embeddings)
-    assert representations.ignored == ("country",)
-    assert representations.rfm.shape == (900, 4)
-    assert not np.isinf(representations.rfm).any()
-    scores = churn.score(rfm, tables.embeddings, tables.labels, tables.cutoffs)
-    assert scores.loc[scores["representation"] == "rfm", "note"].eq("no numbers, so left out: country").all()
+    rfm = tables.rfm_features.assign(
+        gap=tables.rfm_features["gap"].fillna(np.inf), count=1e300, colour="red", is_new=True
+    )
+    representations = built(tables, rfm_features=rfm)
+    assert representations.ignored == ("colour",)
+    assert representations.blocks["rfm"].shape == (900, 4 + 3)  # and of the profile has_profile, UK, FR
+    assert not np.isinf(representations.blocks["rfm"]).any()
+    evaluation = evaluate(untrained(tables, rfm_features=rfm), CHURN)
+    assert evaluation["note"].eq("no numbers, so left out: colour").all()
+
+
+def test_a_profile_has_a_column_for_each_of_its_commonest_values_where_was_fitted(tables):
+    profiles = tables.customer_profiles.assign(
+        country=np.where(tables.customer_profiles["cutoff_at"] == SCORE, "new", tables.customer_profiles["country"])
+    )
+    read = reading(tables, customer_profiles=profiles)
+    values = protocol._profile_values(read, protocol._at([TRAIN], ""))
+    assert sorted(values.commonest["country"]) == ["FR", "UK"]
+    columns = values.transform(read("customer_profiles", protocol._at([SCORE], "")))
+    assert columns[["country UK", "country FR"]].sum().tolist() == [0, 0]
 
 
 def test_nulls_inside_an_embedding_are_missing(tables):
-    vectors = list(tables.embeddings["embedding"])
-    order = build(tables.rfm, tables.embeddings).rows
+    vectors = list(tables.customer_embeddings["embedding"])
     vectors[0] = np.ma.array(np.ones(WIDTH, np.float32), mask=[True] + [False] * (WIDTH - 1))
     vectors[1] = None
-    representations = build(tables.rfm, tables.embeddings.assign(embedding=vectors))
-    assert order["customer_id"].iloc[0] == "c00000"
-    assert np.isnan(representations.embedding[0]).tolist() == [True] + [False] * (WIDTH - 1)
+    representations = built(tables, customer_embeddings=tables.customer_embeddings.assign(embedding=vectors))
+    assert representations.rows["customer_id"].iloc[0] == "c00000"
+    assert np.isnan(representations.blocks["caspr"][0]).tolist() == [True] + [False] * (WIDTH - 1)
     assert representations.has_embedding[:3].tolist() == [True, False, True]
 
 
 def test_double_keys_and_uneven_widths_are_refused_in_one_line(tables):
+    twice = pd.concat([tables.rfm_features, tables.rfm_features.head(1)])
     with pytest.raises(DataError, match=r"rfm_features: customer 'c00000' at cutoff 2011-01-01.*more than once"):
-        build(pd.concat([tables.rfm, tables.rfm.head(1)]), tables.embeddings)
-    vectors = [np.ones(3, np.float32), *tables.embeddings["embedding"].iloc[1:]]
+        built(tables, rfm_features=twice)
+    vectors = [np.ones(3, np.float32), *tables.customer_embeddings["embedding"].iloc[1:]]
     with pytest.raises(DataError, match="widths 3 and 8 within one model_version"):
-        build(tables.rfm, tables.embeddings.assign(embedding=vectors))
+        built(tables, customer_embeddings=tables.customer_embeddings.assign(embedding=vectors))
 
 
 # -- little or nothing to work with
 
 
-@pytest.mark.parametrize("empty", ["rfm", "labels", "cutoffs", "all"])
+@pytest.mark.parametrize("empty", ["rfm_features", "churn_labels", "cutoffs", "all"])
 @pytest.mark.parametrize("as_object", [True, False])
 def test_tables_without_rows_give_empty_tables_of_the_same_types(tables, empty, as_object):
-    parts = vars(tables).copy()
-    for name in parts if empty == "all" else [empty]:
-        parts[name] = parts[name].head(0).astype(object) if as_object else parts[name].head(0)
-    scores = churn_scores(SimpleNamespace(**parts))
-    assert len(scores) == 0
-    assert scores.dtypes.astype(str).to_dict() == SCORE_TYPES
-    performance = churn.performance(scores, parts["labels"])
-    assert performance.dtypes.astype(str).to_dict() == metrics.PERFORMANCE_TYPES
-    assert len(performance) == 0
-    assert "No performance yet" in performance_table(performance)
-    values = lifetime_value.score(parts["rfm"], parts["embeddings"], parts["labels"], parts["cutoffs"])
-    assert len(lifetime_value.performance(values, parts["labels"])) == 0
+    names = vars(tables) if empty == "all" else [empty]
+    bare = {name: vars(tables)[name].head(0) for name in names}
+    read = reading(tables, **({name: one.astype(object) for name, one in bare.items()} if as_object else bare))
+    evaluation, scores = evaluate(read, CHURN), score(read, CHURN)
+    assert len(evaluation) == len(scores) == 0
+    assert evaluation.dtypes.astype(str).to_dict() == evaluation_types(CHURN)
+    assert scores.dtypes.astype(str).to_dict() == score_types(CHURN)
 
 
 def test_without_an_evaluate_cutoff_the_newest_labels_still_score(tables):
-    cutoffs = tables.cutoffs[tables.cutoffs["role"] != "evaluate"]
-    labels = tables.labels[tables.labels["cutoff_at"] == TRAIN]
-    scores = churn.score(tables.rfm, tables.embeddings, labels, cutoffs)
-    assert set(scores["cutoff_role"]) == {"score"}
-    assert len(churn.performance(scores, labels)) == 0
+    only = tables.cutoffs[tables.cutoffs["role"] != "evaluate"]
+    assert len(evaluate(untrained(tables, cutoffs=only), CHURN)) == 0
+    assert len(score(untrained(tables, cutoffs=only), CHURN)) == 300
 
 
-def test_one_class_in_training_gives_the_base_rate_and_no_auroc(tables):
-    labels = tables.labels.assign(is_churned=tables.labels["is_churned"] & (tables.labels["cutoff_at"] != TRAIN))
-    scores = churn.score(tables.rfm, tables.embeddings, labels, tables.cutoffs)
-    at_evaluate = scores[scores["cutoff_role"] == "evaluate"]
-    assert (at_evaluate["churn_probability"] == 0).all()
-    assert at_evaluate["note"].str.contains("base rate: is_churned is false in every row fitted on").all()
-    performance = churn.performance(scores, labels)
-    auroc = performance[performance["metric"] == "auroc"]
+def test_one_class_in_training_gives_the_base_rate(tables):
+    labels = tables.churn_labels
+    labels = labels.assign(is_churned=labels["is_churned"] & (labels["cutoff_at"] != TRAIN))
+    evaluation = evaluate(untrained(tables, churn_labels=labels), CHURN)
+    assert (evaluation["churn_probability"] == 0).all()
+    assert evaluation["note"].str.contains("base rate: is_churned is false in every row fitted on").all()
+    auroc = performance(evaluation, CHURN).query("metric == 'auroc'")
     assert auroc["value"].isna().all() and auroc["standard_error"].isna().all()
     assert auroc["note"].str.startswith("no auroc: all scores are the same").all()
-    assert "churn " in performance_table(performance)
+    assert not auroc["is_champion"].any()
+
+
+def test_few_labels_are_measured_with_a_warning_and_wide_intervals():
+    few = make_tables(customers=60)
+    measured = performance(evaluate(reading(few), CHURN), CHURN)
+    auroc = measured[measured["metric"] == "auroc"]
+    assert auroc["note"].str.contains(r"rests on \d+ labels of the rarer kind, and is unsure").all()
+    assert auroc["standard_error"].gt(0.03).all()
 
 
 @pytest.mark.parametrize("customers", [1, 2, 5])
 def test_a_handful_of_customers_is_scored(customers):
     tables = make_tables(customers=customers)
-    scores = churn_scores(tables)
-    assert len(scores) == customers * 2 * 2 * 4
-    churn.performance(scores, tables.labels)
-    values = lifetime_value.score(tables.rfm, tables.embeddings, tables.labels, tables.cutoffs)
-    assert np.isfinite(values["predicted_revenue"]).all()
-    assert len(lifetime_value.performance(values, tables.labels)) == 4 * 2 * 4
+    for task in (CHURN, LIFETIME_VALUE):
+        performance(evaluate(reading(tables), task), task)
+        scores = score(reading(tables, model_leaderboard=board("lightgbm", "caspr")), task)
+        assert len(scores) == customers
+        assert np.isfinite(scores[[one.score for one in task.targets]]).all(axis=None)
 
 
 def test_columns_without_any_value_and_without_any_number_do_not_stop(tables):
-    scores = rfm_scores(tables, rfm=tables.rfm.assign(gap=np.nan, empty=None))
-    assert len(scores) == 300 * 2 * 2
-    bare = rfm_scores(tables, rfm=tables.rfm[["customer_id", "cutoff_at"]])
-    rfm = bare[(bare["representation"] == "rfm") & (bare["cutoff_role"] == "score")]
-    at_evaluate = tables.labels.loc[tables.labels["cutoff_at"] == EVALUATE, "is_churned"]
-    assert rfm["churn_probability"].unique() == pytest.approx([at_evaluate.mean()])
-    assert rfm["note"].str.contains("no numeric feature").all()
+    rfm = tables.rfm_features
+    assert len(evaluate(untrained(tables, rfm_features=rfm.assign(gap=np.nan, empty=None)), CHURN)) == 300 * 4
+    bare, nobody = rfm[["customer_id", "cutoff_at"]], tables.customer_profiles[["customer_id", "cutoff_at"]]
+    scores = score(untrained(tables, rfm_features=bare, customer_profiles=nobody), CHURN)
+    rate = tables.churn_labels.loc[tables.churn_labels["cutoff_at"] == EVALUATE, "is_churned"].mean()
+    assert scores["churn_probability"].unique() == pytest.approx([rate])
+    assert scores["note"].str.contains("no numeric feature").all()
 
 
-def test_unlabelled_rows_are_not_fitted_on(tables):
-    labels = tables.labels.assign(is_churned=tables.labels["is_churned"].astype("boolean"))
+def test_unlabelled_rows_are_neither_fitted_on_nor_measured(tables):
+    labels = tables.churn_labels.assign(is_churned=tables.churn_labels["is_churned"].astype("boolean"))
     labels.loc[labels["customer_id"] < "c00050", "is_churned"] = pd.NA
-    without = labels.dropna(subset=["is_churned"])
-    scores = rfm_scores(tables, labels=labels)
-    pd.testing.assert_frame_equal(scores, rfm_scores(tables, labels=without))
-    assert churn.performance(scores, labels)["customers"].eq(250).all()
+    evaluation = evaluate(untrained(tables, churn_labels=labels), CHURN)
+    without = evaluate(untrained(tables, churn_labels=labels.dropna(subset=["is_churned"])), CHURN)
+    pd.testing.assert_frame_equal(evaluation, without)
+    assert evaluation["customer_id"].nunique() == 250
+
+
+def test_what_a_fit_may_know_can_be_less_than_what_is_measured(tables):
+    """As with fraud that became known only later: fitted on one column of the labels, measured on another."""
+    task = protocol.Task("late", "churn_labels", CHURN.targets, CHURN.statistics, "auroc", {"is_churned": "was_known"})
+    labels = tables.churn_labels.assign(was_known=~tables.churn_labels["is_churned"])
+    evaluation = evaluate(untrained(tables, churn_labels=labels), task)
+    plain = evaluate(untrained(tables), CHURN)
+    assert (evaluation["is_churned"] == plain["is_churned"]).all()
+    assert np.corrcoef(evaluation["churn_probability"], plain["churn_probability"])[0, 1] < -0.5
 
 
 # -- lifetime value
 
 
 def test_lifetime_value_finds_the_planted_revenue(tables):
-    scores = lifetime_value.score(tables.rfm, tables.embeddings, tables.labels, tables.cutoffs)
-    performance = lifetime_value.performance(scores, tables.labels)
-    spread = tables.labels.loc[tables.labels["cutoff_at"] == EVALUATE, "future_revenue"].std()
+    evaluation = evaluate(reading(tables), LIFETIME_VALUE)
+    measured = performance(evaluation, LIFETIME_VALUE)
+    spread = tables.lifetime_value_labels.loc[
+        tables.lifetime_value_labels["cutoff_at"] == EVALUATE, "future_revenue"
+    ].std()
     for learner in learners.LEARNERS:
-        assert value_of(performance, "auroc", learner, "caspr_rfm") > 0.85
-        assert value_of(performance, "rmse", learner, "caspr_rfm") < spread
-        assert value_of(performance, "spearman", learner, "caspr") > value_of(performance, "spearman", learner, "rfm")
-    assert performance["standard_error"].gt(0).all()
-    row = performance.query("metric == 'rmse' and learner == 'lightgbm' and representation == 'rfm'")
-    joined = scores.query("learner == 'lightgbm' and representation == 'rfm' and cutoff_role == 'evaluate'").merge(
-        tables.labels.astype({"customer_id": "string"}), on=["customer_id", "cutoff_at"]
-    )
-    expected = mean_squared_error(joined["future_revenue"], joined["predicted_revenue"]) ** 0.5
-    assert row["value"].item() == pytest.approx(expected)
-
-
-# -- metrics
-
-
-@pytest.mark.parametrize("decimals", [1, 8])  # with many ties, and with none
-def test_auroc_and_f1_are_those_of_scikit_learn(decimals):
-    rng = np.random.default_rng(7)
-    label = rng.random(500) < 0.3
-    score = np.round(0.5 * label + rng.random(500), decimals)
-    assert metrics.auroc(label, score)(np.ones(500)) == pytest.approx(roc_auc_score(label, score), abs=1e-12)
-    assert metrics.f1(label, score > 0.8)(np.ones(500)) == pytest.approx(f1_score(label, score > 0.8), abs=1e-12)
-    weights = rng.integers(0, 4, 500).astype(float)
-    assert metrics.auroc(label, score)(weights) == pytest.approx(roc_auc_score(label, score, sample_weight=weights))
-    assert metrics.f1(label, score > 0.8)(weights) == pytest.approx(f1_score(label, score > 0.8, sample_weight=weights))
-
-
-def test_spearman_is_that_of_pandas():
-    rng = np.random.default_rng(8)
-    x = np.round(rng.normal(size=200), 1)
-    y = x + rng.normal(size=200)
-    expected = pd.Series(x).rank().corr(pd.Series(y).rank())
-    assert metrics.spearman(x, y)(np.ones(200)) == pytest.approx(expected)
-
-
-def test_bootstrap_errors_are_close_to_the_analytic_ones():
-    rng = np.random.default_rng(9)
-    n = 4000
-    label = rng.random(n) < 0.4
-    score = label + rng.normal(size=n)
-    error = rng.normal(size=n)
-    estimates = metrics.estimate(
-        {"auroc": metrics.auroc(label, score), "rmse": metrics.rmse(np.zeros(n), error)}, customers=n
-    )
-    # DeLong: the variances of the placements of positives among negatives, and of negatives among positives
-    positives, negatives = score[label], score[~label]
-    wins = (positives[:, None] > negatives[None, :]).astype(float)
-    delong = np.sqrt(wins.mean(1).var() / len(positives) + wins.mean(0).var() / len(negatives))
-    # the delta method: sd(e^2) / (2 rmse sqrt(n))
-    delta = np.square(error).std() / (2 * estimates["rmse"][0] * np.sqrt(n))
-    assert estimates["auroc"][1] == pytest.approx(delong, rel=0.2)
-    assert estimates["rmse"][1] == pytest.approx(delta, rel=0.2)
-
-
-def test_performance_says_the_threshold_and_the_customers(tables, scores):
-    performance = churn.performance(scores, tables.labels)
-    assert performance.dtypes.astype(str).to_dict() == metrics.PERFORMANCE_TYPES
-    assert performance.loc[performance["metric"] == "f1", "note"].str.contains("churning class, threshold 0.5").all()
-    assert performance["customers"].eq(300).all()
-    assert performance["cutoff_at"].eq(EVALUATE).all()
-    assert len(performance) == 2 * 2 * 4
-
-
-# -- the table for the terminal
-
-
-def test_the_table_has_a_line_a_metric_and_learner_and_a_column_a_representation(tables, scores):
-    performance = churn.performance(scores, tables.labels)
-    text = performance_table(performance.sample(frac=1, random_state=10))
-    assert text == performance_table(performance)
-    header, _, *lines = text.splitlines()
-    names = ["task", "metric", "learner", "cutoff", "customers"]
-    assert header.split() == [*names, "rfm", "caspr", "caspr_rfm", "rfm_noise"]
-    assert [line.split()[1:3] for line in lines[:4]] == [
-        ["auroc", "random_forest"],
-        ["auroc", "lightgbm"],
-        ["f1", "random_forest"],
-        ["f1", "lightgbm"],
-    ]
-    rfm = performance.query("metric == 'auroc' and learner == 'random_forest' and representation == 'rfm'").iloc[0]
-    assert f"{100 * rfm['value']:.1f} ± {100 * rfm['standard_error']:.1f}" in lines[0]
-    assert "churn, caspr, caspr_rfm: embedding v1" in lines
+        assert value_of(measured, "auroc", learner, "caspr_rfm") > 0.85
+        assert value_of(measured, "rmse", learner, "caspr_rfm") < spread
+        assert value_of(measured, "spearman", learner, "caspr", "difference_to_rfm") > 0
+        assert value_of(measured, "rmse", learner, "caspr_rfm", "difference_to_rfm") < 0
+    assert measured["standard_error"].gt(0).all()
+    mine = evaluation.query("learner == 'lightgbm' and representation == 'rfm'")
+    expected = mean_squared_error(mine["future_revenue"], mine["predicted_revenue"]) ** 0.5
+    assert value_of(measured, "rmse", "lightgbm", "rfm") == pytest.approx(expected)
 
 
 # -- the package

@@ -558,6 +558,7 @@ def test_train_score_and_report(scored_on, target):
         "churn_predictions",
         "lifetime_value_predictions",
         "model_performance",
+        "model_leaderboard",
         "customer_profiles",
         "customer_cutoffs",
     )
@@ -570,9 +571,10 @@ def test_train_score_and_report(scored_on, target):
     at_risk = [row["customer_id"] for row in known if row["is_at_risk"]]
     assert 0 < len(at_risk) < len(known)
     for face in ("churn_predictions", "lifetime_value_predictions"):
-        assert set(marts[face]["representation"].to_pylist()) == {"rfm", "caspr", "caspr_rfm"}, face
+        champion = {row["task"]: row["representation"] for row in marts["model_leaderboard"].to_pylist()}
+        assert set(marts[face]["representation"].to_pylist()) == {champion[face.removesuffix("_predictions")]}, face
         assert set(marts[face]["cutoff_at"].to_pylist()) == {last}
-        assert sorted(marts[face]["customer_id"].to_pylist()) == sorted(2 * 3 * at_risk), face
+        assert sorted(marts[face]["customer_id"].to_pylist()) == sorted(at_risk), face
     assert "rfm_noise" in marts["model_performance"]["representation"].to_pylist()
     said = project.caspr("report")
     assert "lightgbm" in said and "churn_predictions" in said

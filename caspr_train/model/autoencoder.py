@@ -56,7 +56,8 @@ class Caspr(nn.Module):
         self.few = [n for n in cardinalities if n <= many]
         self.category_head = nn.Linear(hidden, sum(self.few)) if self.few else None
         self.number_head = nn.Linear(hidden, shape.sequence_numbers)
-        self.next_event = nn.Sequential(nn.Linear(width, hidden), nn.ReLU()) if config.next_event_weight else None
+        # Linear, so that an item's logit is a product with the customer vector (see item_space).
+        self.next_event = nn.Linear(width, hidden) if config.next_event_weight else None
         self.future_head = (
             nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, len(FUTURE_TARGETS)))
             if config.future_window_weight
@@ -118,9 +119,26 @@ class Caspr(nn.Module):
         """The weight [cardinality, table_width] that embeds the sequence's categorical attribute `attribute`."""
         return self.events.attributes.tables[attribute].get_parameter("weight")
 
-    def item_table(self, attribute: int) -> Tensor:
-        """`table`, for reading."""
-        return self.table(attribute).detach()
+    @torch.no_grad()
+    def item_space(self, attribute: int) -> tuple[Tensor, Tensor | None]:
+        """Vectors [cardinality, embedding_width] and biases [cardinality] of the values of a categorical attribute:
+        vectors @ ν_E + biases are the logits of the next activity's value.
+
+        Without the next-event objective no value has a place among the customers: its row of `table`, and no bias.
+        """
+        if self.next_event is None:
+            return self.table(attribute).detach(), None
+        if (name := str(attribute)) in self.tied_heads:
+            head = self.tied_heads[name]
+            assert isinstance(head, TiedHead)
+            weight, bias = head.linear(self.table(attribute))
+        else:
+            assert self.category_head is not None, "it holds the attributes of few values"
+            cardinalities = self.shape.sequence_cardinalities
+            start = sum(n for n in cardinalities[:attribute] if n <= self.config.sampled_softmax_above)
+            values = slice(start, start + cardinalities[attribute])
+            weight, bias = self.category_head.weight[values], self.category_head.bias[values]
+        return weight @ self.next_event.weight, weight @ self.next_event.bias + bias
 
     def _events(self, batch: Batch, hide: Tensor | None) -> Tensor:
         numbers = torch.cat([batch.numbers, batch.days_before[..., None]], dim=-1)

@@ -41,6 +41,10 @@ class TiedHead(nn.Module):
             return self._exact(states, table, targets)
         return self._sampled(states, table, targets, negatives)
 
+    def linear(self, table: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight [values, hidden] and bias [values] of the Linear that gives the logits of all values, PAD's too."""
+        return torch.cat([self.reserved, table[RESERVED:]]) @ self.project.weight, self.bias
+
     def _exact(self, states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
         """In pieces: without gradients the memory is bounded."""
         known = targets != PAD

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
+
+# (name of a mart, a condition in SQL or an empty text) -> its rows, with column names in lower case
+Read = Callable[[str, str], pd.DataFrame]
+
+
+def reader(**relations: Any) -> Read:
+    """Reads marts by name from what `dbt.ref` gave: DuckDB relations, or frames of Snowpark or PySpark.
+
+    Only the rows that satisfy the condition leave the warehouse.
+    """
+
+    def read(name: str, condition: str = "") -> pd.DataFrame:
+        relation = relations[name]
+        return to_pandas(relation.filter(condition) if condition else relation)
+
+    return read
 
 
 def to_pandas(relation: Any) -> pd.DataFrame:

@@ -1,8 +1,8 @@
-"""Metrics as functions of weights, and their bootstrap standard errors.
+"""Metrics as functions of weights.
 
 A statistic is a function weights [n] -> number, where a weight says how many times a customer counts: ones give the
 metric itself, a resample of the customers gives one bootstrap replicate. What does not depend on the weights (ranks,
-ties, errors) is computed once, so a replicate costs a few passes over n numbers: for a million customers about 50 ms.
+ties, errors) is computed once, so a replicate costs a few passes over n numbers.
 """
 
 from __future__ import annotations
@@ -12,25 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from caspr_train.tasks.protocol import Evaluated
-
-RESAMPLES = 200
-BOOTSTRAP_SEED = 20_210
-
 Statistic = Callable[[np.ndarray], float]
-
-# task, learner, ...: the columns of a performance table and their types, the same with and without rows.
-PERFORMANCE_TYPES = {
-    "task": "string",
-    "learner": "string",
-    "representation": "string",
-    "cutoff_at": "datetime64[us]",
-    "metric": "string",
-    "value": "float64",
-    "standard_error": "float64",
-    "customers": "int64",
-    "note": "string",
-}
 
 
 def auroc(is_positive: np.ndarray, score: np.ndarray) -> Statistic:
@@ -96,24 +78,10 @@ def spearman(actual: np.ndarray, predicted: np.ndarray) -> Statistic:
     return statistic
 
 
-def estimate(statistics: dict, customers: int) -> dict:
-    """{key: statistic} -> {key: (value, standard error)}; the error is that of drawing the customers anew.
-
-    All statistics see the same resamples, so a difference between two of them is measured on the same customers.
-    Replicates that are NaN (a class that was not drawn) are left out; without any replicate the error is NaN.
-    """
-    if not statistics:
-        return {}
-    everybody = np.ones(customers)
-    values = {key: statistic(everybody) for key, statistic in statistics.items()}
-    replicates = {key: np.full(RESAMPLES, np.nan) for key in statistics}
-    generator = np.random.default_rng(BOOTSTRAP_SEED)
-    for resample in range(RESAMPLES):
-        drawn = generator.integers(0, customers, customers)
-        weights = np.bincount(drawn, minlength=customers).astype(np.float64)
-        for key, statistic in statistics.items():
-            replicates[key][resample] = statistic(weights)
-    return {key: (values[key], _deviation(replicates[key])) for key in statistics}
+def brier(is_positive: np.ndarray, probability: np.ndarray) -> Statistic:
+    """Mean squared distance between the probability and what happened (Brier 1950)."""
+    squared = np.square(probability - is_positive)
+    return lambda weights: float(squared @ weights / weights.sum()) if weights.sum() else np.nan
 
 
 def auroc_if_any(is_positive: np.ndarray, score: np.ndarray) -> tuple[Statistic, str]:
@@ -125,35 +93,5 @@ def auroc_if_any(is_positive: np.ndarray, score: np.ndarray) -> tuple[Statistic,
     return auroc(is_positive, score), ""
 
 
-def performance_rows(task: str, evaluated: Evaluated, statistics: dict) -> list[dict]:
-    """Rows of PERFORMANCE_TYPES; statistics: {(learner, representation, metric): (Statistic, remark)}."""
-    estimates = estimate({key: statistic for key, (statistic, _) in statistics.items()}, evaluated.customers)
-    return [
-        {
-            "task": task,
-            "learner": learner,
-            "representation": representation,
-            "cutoff_at": evaluated.cutoff_at,
-            "metric": metric,
-            "value": estimates[learner, representation, metric][0],
-            "standard_error": estimates[learner, representation, metric][1],
-            "customers": evaluated.customers,
-            "note": "; ".join(filter(None, (remark, evaluated.notes[learner, representation]))),
-        }
-        for (learner, representation, metric), (_, remark) in statistics.items()
-    ]
-
-
-def performance_frame(rows: list[dict]) -> pd.DataFrame:
-    """The long performance table; there may be no rows, and the types stay the same."""
-    columns = {name: [row[name] for row in rows] for name in PERFORMANCE_TYPES}
-    return pd.DataFrame({name: pd.Series(columns[name], dtype=dtype) for name, dtype in PERFORMANCE_TYPES.items()})
-
-
 def _undefined(weights: np.ndarray) -> float:
     return np.nan
-
-
-def _deviation(replicates: np.ndarray) -> float:
-    known = replicates[np.isfinite(replicates)]
-    return float(known.std(ddof=1)) if len(known) > 1 else np.nan

@@ -1,32 +1,42 @@
 """Which rows a learner sees, and which it is asked about: the same for every task.
 
-1. Fit on the rows of the `train` cutoffs, score the customers of the `evaluate` cutoff: these scores are measured.
-2. Fit again on the newest labels, those of as many cutoffs as before (with one train cutoff: of the evaluate cutoff),
-   score the customers of the `score` cutoff: these are used.
+1. `evaluate`: fit on the rows of the `train` cutoffs, score the customers of the `evaluate` cutoff with known labels.
+   These scores are measured. Customers who stand on both sides are split into folds by a hash of their key, and each is
+   scored by learners that saw no row of it: what is measured is later in time and of other customers.
+2. `score`: fit the champion on the newest labels, of as many cutoffs as before (with one train cutoff: the evaluate
+   cutoff's), and score the customers of the `score` cutoff, chunk by chunk. These scores are used.
 
 No label of a cutoff is seen before the scores of that cutoff are made, and a label window that reaches past the cutoff
 to be scored is never fitted on.
-
-Cost: a forest of full-grown trees takes memory and time in proportion to the rows it is fitted on, so at most
-`MAXIMUM_FIT_ROWS` of them are, drawn by a fixed seed; every customer is scored. A frame of scores takes about 100 bytes
-a row: a million customers in two cutoffs, with four representations and two learners, are 16 million rows and 1.6 GB.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from caspr_train.errors import DataError
-from caspr_train.tasks import learners
-from caspr_train.tasks.representations import CONTROLS, KEYS, Representations, build, normalise_key, sort_by_key
+from caspr_train.tasks import learners, sample
+from caspr_train.tasks.frames import Read
+from caspr_train.tasks.representations import (
+    BLOCKS,
+    CONTROLS,
+    KEYS,
+    ProfileValues,
+    Representations,
+    build,
+    normalise_key,
+    sort_by_key,
+)
 
-# So many rows of 128 columns took 3 CPU minutes a forest that classifies (about 0.2 GB of trees; regressing, 1 GB),
-# and growing with rows x log(rows); a build fits 8 forests for churn and 16 for lifetime value.
-MAXIMUM_FIT_ROWS = 100_000
-SAMPLE_SEED = 20_210
+# Fewer labelled rows than this, or fewer of one class, are fitted on and said to be few.
+FEW_LABELS = 50
+# What is predicted with where nothing could be measured yet.
+DEFAULT = ("lightgbm", "rfm")
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,26 @@ class Target:
     is_boolean: bool
 
 
+# {label: [n]} and {score: [n]} of the same customers -> {metric: (function of weights, remark)}, see metrics.py
+Statistics = Callable[[dict[str, np.ndarray], dict[str, np.ndarray]], dict[str, tuple]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is predicted from which labels, and how it is measured.
+
+    name: as in model_performance. labels: the mart that holds them, with the column `label` names where a fit may
+    know less than a measurement (`known_labels`: {label: column}). headline: the metric that decides the champion.
+    """
+
+    name: str
+    labels: str
+    targets: tuple[Target, ...]
+    statistics: Statistics
+    headline: str
+    known_labels: dict[str, str] | None = None
+
+
 @dataclass(frozen=True)
 class Round:
     """One fit: on the labels of `fit_cutoffs`, to score the customers of `cutoff_at`."""
@@ -47,63 +77,100 @@ class Round:
     fit_cutoffs: list[pd.Timestamp]
 
 
-def score(
-    rfm_features: pd.DataFrame,
-    customer_embeddings: pd.DataFrame,
-    labels: pd.DataFrame,
-    cutoffs: pd.DataFrame,
-    targets: list[Target],
-) -> pd.DataFrame:
-    """Long scores: customer_id, cutoff_at, cutoff_role, learner, representation, is_control, one column a target, note.
+def evaluate(read: Read, task: Task, seed: int = 1, representations: Sequence[str] = tuple(BLOCKS)) -> pd.DataFrame:
+    """Long: the keys, seed, learner, representation, is_control, the labels and scores of the task's targets, note.
 
-    One row a customer, cutoff, learner and representation. Tables without rows give an empty frame of the same types.
+    One row a customer with a known label at an evaluate cutoff, learner and representation that the marts allow.
+    `read` gives the marts rfm_features, customer_profiles, content_features, customer_embeddings, control_embeddings,
+    cutoffs, customer_counts and the task's labels. Marts without rows give an empty frame of the same types.
     """
-    representations = build(rfm_features, customer_embeddings)
-    labels = sort_by_key(labels, "labels")
-    labelled = _label_values(representations.rows, labels, targets)
     parts = []
-    for turn in rounds(cutoffs, labels):
-        at = representations.rows["cutoff_at"]
-        target_rows = np.flatnonzero((at == turn.cutoff_at).to_numpy())
-        fit_rows = np.flatnonzero(at.isin(turn.fit_cutoffs).to_numpy() & labelled["is_labelled"])
-        if not len(target_rows) or not len(fit_rows):
+    turns = [turn for turn in rounds(read, task) if turn.role == "evaluate" and turn.fit_cutoffs]
+    for turn in turns:
+        customers = _customers(read)
+        fitted = _at(turn.fit_cutoffs, sample.sampled_in_sql(customers, _most(turn)))
+        measured = _at([turn.cutoff_at], sample.sampled_in_sql(customers))
+        labels = _labels(read, task, f"({fitted}) or ({measured})")
+        blocks = sorted({block for name in representations for block in BLOCKS[name]})
+        marts = build(read, f"({fitted}) or ({measured})", _profile_values(read, fitted), blocks, seed)
+        values, known = _values(marts.rows, labels, task), _values(marts.rows, labels, task, task.known_labels)
+        at = marts.rows["cutoff_at"]
+        target = np.flatnonzero((at == turn.cutoff_at).to_numpy() & values["is_labelled"])
+        fit = np.flatnonzero(at.isin(turn.fit_cutoffs).to_numpy() & known["is_labelled"])
+        if not len(target) or not len(fit):
             continue
-        kept = _sample(fit_rows)
-        for representation in representations.usable(kept, target_rows):
-            x = representations.matrix(representation, kept)
-            notes = _notes(representations, representation, len(fit_rows), kept, target_rows)
+        truth = {one.label: values[one.score][target] for one in task.targets}
+        for representation in marts.usable(fit, target):
+            if representation not in representations:
+                continue
+            notes = _notes(marts, representation, fit, target)
             for learner in learners.LEARNERS:
-                columns, remarks = {}, []
-                for target in targets:
-                    y = labelled[target.score][kept]
-                    reason = _why_base_rate(x, y, target)
-                    predict = learners.base_rate(y) if reason else learners.fit(learner, x, y)
-                    if reason:
-                        remarks.append(f"{target.score} is the base rate: {reason}")
-                    columns[target.score] = _predict(predict, representations, representation, target_rows)
+                columns = {one.score: np.empty(len(target)) for one in task.targets}
+                remarks: list[str] = []
+                for kept, asked in _folds(marts.rows["customer_id"], fit, target):
+                    for one in task.targets:
+                        predict, why = _fit(marts, representation, learner, kept, known[one.score], one, seed)
+                        columns[one.score][asked] = predict(marts.matrix(representation, target[asked]))
+                        remarks += [why] if why and why not in remarks else []
                 parts.append(
-                    representations.rows.iloc[target_rows].assign(
-                        cutoff_role=turn.role,
+                    marts.rows.iloc[target].assign(
+                        seed=seed,
                         learner=learner,
                         representation=representation,
                         is_control=representation in CONTROLS,
+                        **truth,
                         **columns,
                         note="; ".join(notes + remarks),
                     )
                 )
-    return _typed(parts, targets)
+    return _typed(parts, evaluation_types(task))
 
 
-def rounds(cutoffs: pd.DataFrame, labels: pd.DataFrame) -> list[Round]:
+def score(read: Read, task: Task, seed: int = 1) -> pd.DataFrame:
+    """One row a customer of the score cutoff: the keys, learner, representation, the scores of the targets, note.
+
+    The champion of `model_leaderboard` is fitted on the newest labels. A customer without an embedding is scored from
+    `rfm` (or `rfm_content`) if the champion wants one, and its row says so. `read` as for `evaluate`, with
+    model_leaderboard. Only a chunk of customers is held at a time.
+    """
+    learner, representation, remark = _champion(read, task)
+    fallback = {"caspr": "rfm", "caspr_rfm": "rfm", "caspr_rfm_content": "rfm_content"}.get(representation)
+    names = [representation, *([fallback] if fallback else [])]
+    blocks = sorted({block for name in names for block in BLOCKS[name]})
+    parts: list[pd.DataFrame] = []
+    for turn in rounds(read, task):
+        if turn.role != "score" or not turn.fit_cutoffs:
+            continue
+        fitted = _at(turn.fit_cutoffs, sample.sampled_in_sql(_customers(read), _most(turn)))
+        labels = _labels(read, task, fitted)
+        profile_values = _profile_values(read, fitted)
+        marts = build(read, fitted, profile_values, blocks, seed)
+        known = _values(marts.rows, labels, task, task.known_labels)
+        fit = np.flatnonzero(known["is_labelled"])
+        if not len(fit):
+            continue
+        fits = {}
+        for name in names:
+            if set(BLOCKS[name]) <= set(marts.blocks):
+                fits[name] = [_fit(marts, name, learner, fit, known[one.score], one, seed) for one in task.targets]
+        for condition in _chunks(turn.cutoff_at, _customers(read)):
+            chunk = build(read, condition, profile_values, blocks, seed)
+            if len(chunk.rows):
+                parts += _scored(chunk, fits, names, learner, task, remark)
+    return _typed(parts, score_types(task))
+
+
+def rounds(read: Read, task: Task) -> list[Round]:
     """The fits to be made, in time order, from the mart `cutoffs` and the cutoffs that have labels.
 
     Raises DataError when a train cutoff's labels reach past the evaluate cutoff.
     """
+    cutoffs = read("cutoffs", "")
     cutoffs = cutoffs.assign(
         cutoff_at=pd.to_datetime(cutoffs["cutoff_at"]).astype("datetime64[us]"),
         horizon_ends_at=pd.to_datetime(cutoffs["horizon_ends_at"]).astype("datetime64[us]"),
     ).sort_values("cutoff_at", ignore_index=True)
-    known = cutoffs[cutoffs["cutoff_at"].isin(labels["cutoff_at"])]
+    known = cutoffs[cutoffs["has_labels"].astype(bool)]
     train = known[known["role"] == "train"]
     result = []
     for cutoff_at in cutoffs.loc[cutoffs["role"] == "evaluate", "cutoff_at"]:
@@ -121,76 +188,108 @@ def rounds(cutoffs: pd.DataFrame, labels: pd.DataFrame) -> list[Round]:
     return result
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """What is known of one evaluate cutoff; all arrays are of the same customers, sorted by customer_id.
-
-    labels: {label: [n]}, boolean or float64.
-    scores: {(learner, representation): {score: [n] float64}}.
-    notes: {(learner, representation): text}.
-    """
-
-    cutoff_at: pd.Timestamp
-    customers: int
-    labels: dict[str, np.ndarray]
-    scores: dict[tuple[str, str], dict[str, np.ndarray]]
-    notes: dict[tuple[str, str], str]
+def evaluation_types(task: Task) -> dict[str, str]:
+    """The columns of `evaluate`."""
+    labels = {one.label: "bool" if one.is_boolean else "float64" for one in task.targets}
+    scores = {one.score: "float64" for one in task.targets}
+    keys = {"customer_id": "string", "cutoff_at": "datetime64[us]", "seed": "int64"}
+    return keys | {"learner": "string", "representation": "string", "is_control": "bool"} | labels | scores | _NOTE
 
 
-def evaluated(scores: pd.DataFrame, labels: pd.DataFrame, targets: list[Target]) -> list[Evaluated]:
-    """Scores of the evaluate cutoffs beside their labels, in time order; empty where one of the two is missing."""
-    scores = normalise_key(scores[scores["cutoff_role"] == "evaluate"], "scores")
-    labels = sort_by_key(labels, "labels").dropna(subset=[target.label for target in targets])
-    result = []
-    for cutoff_at, at_cutoff in scores.groupby("cutoff_at"):
-        known = labels[labels["cutoff_at"] == cutoff_at]
-        customers = pd.Index(known["customer_id"])
-        columns, notes = {}, {}
-        for key, group in at_cutoff.groupby(["learner", "representation"]):
-            place = customers.get_indexer(group["customer_id"])
-            columns[key] = {target.score: np.full(len(known), np.nan) for target in targets}
-            for target in targets:
-                columns[key][target.score][place[place >= 0]] = group[target.score].to_numpy(np.float64)[place >= 0]
-            notes[key] = _text(group["note"].iloc[0])
-        is_scored = np.all([np.isfinite(one) for group in columns.values() for one in group.values()], axis=0)
-        known = known[is_scored]
-        truth = {one.label: known[one.label].to_numpy(bool if one.is_boolean else np.float64) for one in targets}
-        columns = {key: {name: one[is_scored] for name, one in group.items()} for key, group in columns.items()}
-        if len(known):
-            result.append(Evaluated(cutoff_at, len(known), truth, columns, notes))
-    return result
+def score_types(task: Task) -> dict[str, str]:
+    """The columns of `score`."""
+    keys = {"customer_id": "string", "cutoff_at": "datetime64[us]", "learner": "string", "representation": "string"}
+    return keys | {one.score: "float64" for one in task.targets} | _NOTE
 
 
-def _label_values(rows: pd.DataFrame, labels: pd.DataFrame, targets: list[Target]) -> dict[str, np.ndarray]:
+_NOTE = {"note": "string"}
+
+
+def _customers(read: Read) -> int:
+    """How many customers the largest cutoff has."""
+    counts = read("customer_counts", "")["customers"]
+    return int(counts.max()) if len(counts) else 0
+
+
+def _most(turn: Round) -> int:
+    """How many customers are fitted on: rows of several cutoffs together are as many as those of one."""
+    return sample.MAXIMUM_CUSTOMERS // len(turn.fit_cutoffs)
+
+
+def _at(cutoffs: Sequence[pd.Timestamp], sampled: str) -> str:
+    """The condition in SQL: a row of one of the cutoffs, and of a customer who takes part."""
+    instants = ", ".join(f"cast('{at.isoformat(' ', 'microseconds')}' as timestamp)" for at in cutoffs)
+    return f"cutoff_at in ({instants})" + (f" and {sampled}" if sampled else "")
+
+
+def _chunks(cutoff_at: pd.Timestamp, customers: int) -> Iterator[str]:
+    """Conditions in SQL that part the customers of a cutoff into chunks of about learners.CHUNK_ROWS at most."""
+    digits = 0
+    while customers > learners.CHUNK_ROWS * 16**digits:
+        digits += 1
+    for place in product("0123456789abcdef", repeat=digits):
+        yield _at([cutoff_at], f"substr(md5(customer_id), 1, {digits}) = '{''.join(place)}'" if digits else "")
+
+
+def _labels(read: Read, task: Task, condition: str) -> pd.DataFrame:
+    return sort_by_key(read(task.labels, condition), task.labels)
+
+
+def _profile_values(read: Read, fitted: str) -> ProfileValues:
+    return ProfileValues().fit(normalise_key(read("customer_profiles", fitted), "customer_profiles"))
+
+
+def _values(
+    rows: pd.DataFrame, labels: pd.DataFrame, task: Task, names: dict[str, str] | None = None
+) -> dict[str, np.ndarray]:
     """Each target's label by row of `rows` ([n]), and `is_labelled` [n]: which rows have all of them, finite."""
-    names = [target.label for target in targets]
-    joined = rows.merge(labels[[*KEYS, *names]], how="left", on=KEYS)
-    values = {target.score: joined[target.label].to_numpy(dtype=np.float64, na_value=np.nan) for target in targets}
+    columns = {one.score: (names or {}).get(one.label, one.label) for one in task.targets}
+    joined = rows.merge(labels[[*KEYS, *columns.values()]], how="left", on=KEYS)
+    values = {score: joined[name].to_numpy(dtype=np.float64, na_value=np.nan) for score, name in columns.items()}
     is_labelled = np.all([np.isfinite(value) for value in values.values()], axis=0)
-    for target in targets:
+    for target in task.targets:
         if target.is_boolean:
             values[target.score] = values[target.score] == 1
     return {**values, "is_labelled": is_labelled}
 
 
-def _sample(rows: np.ndarray) -> np.ndarray:
-    """The rows themselves or, where they are too many, a fixed draw of them in their order."""
-    if len(rows) <= MAXIMUM_FIT_ROWS:
-        return rows
-    return np.sort(np.random.default_rng(SAMPLE_SEED).choice(rows, MAXIMUM_FIT_ROWS, replace=False))
+def _folds(customers: pd.Series, fit: np.ndarray, target: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows to fit on, and the places in `target` that they score: never of one customer both."""
+    is_shared = customers.iloc[fit].isin(customers.iloc[target]).to_numpy()
+    if not is_shared.any():
+        yield fit, np.arange(len(target))
+        return
+    fold_of_fit, fold_of_target = sample.folds(customers.iloc[fit]), sample.folds(customers.iloc[target])
+    for fold in range(sample.FOLDS):
+        asked = np.flatnonzero(fold_of_target == fold)
+        if len(asked):
+            yield fit[~is_shared | (fold_of_fit != fold)], asked
 
 
-def _predict(
-    predict: learners.Predict, representations: Representations, representation: str, rows: np.ndarray
-) -> np.ndarray:
-    """[len(rows)] float64; the matrix is made chunk by chunk, never for all customers at once."""
-    starts = range(0, len(rows), learners.CHUNK_ROWS)
-    chunks = (rows[start : start + learners.CHUNK_ROWS] for start in starts)
-    return np.concatenate([predict(representations.matrix(representation, chunk)) for chunk in chunks])
+def _fit(
+    marts: Representations,
+    representation: str,
+    learner: str,
+    rows: np.ndarray,
+    y: np.ndarray,
+    target: Target,
+    seed: int,
+) -> tuple[learners.Predict, str]:
+    """A fitted learner and an empty text; or one score for everybody, and why."""
+    x, y = marts.matrix(representation, rows), y[rows]
+    why = _why_base_rate(x, y, target)
+    if why:
+        return learners.base_rate(y), f"{target.score} is the base rate: {why}"
+    is_apart = sample.is_apart(marts.rows["customer_id"].iloc[rows])
+    few = min(y.sum(), (~y).sum()) if target.is_boolean else len(y)
+    remark = f"{target.score} rests on {few} labels of the rarer kind, and is unsure" if few < FEW_LABELS else ""
+    return learners.fit(learner, x, y, is_apart, seed), remark
 
 
 def _why_base_rate(x: np.ndarray, y: np.ndarray, target: Target) -> str:
     """Why nothing can be fitted, or an empty text."""
+    if not len(y):
+        return "no other customer to fit on"
     if not x.shape[1]:
         return "no numeric feature"
     if target.is_boolean and (y.all() or not y.any()):
@@ -198,35 +297,55 @@ def _why_base_rate(x: np.ndarray, y: np.ndarray, target: Target) -> str:
     return "only one row to fit on" if len(y) == 1 else ""
 
 
-def _notes(
-    representations: Representations, representation: str, labelled: int, fitted: np.ndarray, target_rows: np.ndarray
-) -> list[str]:
+def _champion(read: Read, task: Task) -> tuple[str, str, str]:
+    """Learner, representation and a remark, from model_leaderboard."""
+    board = read("model_leaderboard", "")
+    mine = board[board["task"] == task.name]
+    if mine.empty:
+        return *DEFAULT, "nothing was measured yet"
+    return str(mine["learner"].iloc[0]), str(mine["representation"].iloc[0]), ""
+
+
+def _scored(
+    chunk: Representations, fits: dict, names: list[str], learner: str, task: Task, remark: str
+) -> Iterator[pd.DataFrame]:
+    """The rows of a chunk: those that the champion can score, then the others, scored by the fallback."""
+    is_left = np.ones(len(chunk.rows), bool)
+    for name in names:
+        wants_embedding = "caspr" in BLOCKS[name]
+        if name not in fits or not set(BLOCKS[name]) <= set(chunk.blocks):
+            continue
+        rows = np.flatnonzero(is_left & chunk.has_embedding if wants_embedding else is_left)
+        is_left[rows] = False
+        if not len(rows):
+            continue
+        x = chunk.matrix(name, rows)
+        columns = {one.score: fits[name][place][0](x) for place, one in enumerate(task.targets)}
+        why = f"no embedding, so not scored from {names[0]}" if name != names[0] else ""
+        notes = [remark, why, *(text for _, text in fits[name])]
+        yield chunk.rows.iloc[rows].assign(
+            learner=learner, representation=name, **columns, note="; ".join(filter(None, dict.fromkeys(notes)))
+        )
+
+
+def _notes(marts: Representations, representation: str, fit: np.ndarray, target: np.ndarray) -> list[str]:
     """What a reader of these scores has to know, in a few words each; nothing where all is as it should be."""
     notes = []
-    if representations.model_version is not None and representations.usable(fitted, target_rows) == ["rfm"]:
-        notes.append(f"embedding {representations.model_version} has no customer here; `caspr_train embed` adds them")
-    if len(fitted) < labelled:
-        notes.append(f"fitted on a sample of {len(fitted)} of {labelled} rows")
-    if representation in ("caspr", "caspr_rfm"):
-        notes.append(f"embedding {representations.model_version}")
-        for rows, which in ((target_rows, "customers scored"), (fitted, "rows fitted on")):
-            without = int((~representations.has_embedding[rows]).sum())
+    if marts.model_version is not None and "caspr" not in marts.usable(fit, target):
+        notes.append(f"embedding {marts.model_version} has no customer here; `caspr_train embed` adds them")
+    if "caspr" in BLOCKS[representation]:
+        notes.append(f"embedding {marts.model_version}")
+        for rows, which in ((target, "customers scored"), (fit, "rows fitted on")):
+            without = int((~marts.has_embedding[rows]).sum())
             if without:
                 notes.append(f"{without} of {len(rows)} {which} have no embedding")
-    if representations.ignored and representation != "caspr":
-        notes.append(f"no numbers, so left out: {', '.join(representations.ignored)}")
+    if marts.ignored and representation != "caspr":
+        notes.append(f"no numbers, so left out: {', '.join(marts.ignored)}")
     return notes
 
 
-def _typed(parts: list[pd.DataFrame], targets: list[Target]) -> pd.DataFrame:
+def _typed(parts: list[pd.DataFrame], types: dict[str, str]) -> pd.DataFrame:
     """One frame whose types do not depend on whether it has rows: a database makes the same table of both."""
-    types = {"customer_id": "string", "cutoff_at": "datetime64[us]", "cutoff_role": "string"}
-    types |= {"learner": "string", "representation": "string", "is_control": "bool"}
-    types |= {target.score: "float64" for target in targets} | {"note": "string"}
     if not parts:
         return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in types.items()})
     return pd.concat(parts, ignore_index=True)[list(types)].astype(types)
-
-
-def _text(value: object) -> str:
-    return "" if pd.isna(value) else str(value)

@@ -2,29 +2,44 @@
 
 | representation | columns |
 |---|---|
-| `rfm` | the numeric columns of `rfm_features` |
+| `rfm` | the numbers of `rfm_features` and of the profile, whose categories have a column for each common value |
+| `rfm_content` | `rfm` and the numbers of `content_features` |
 | `caspr` | the embedding |
-| `caspr_rfm` | both |
-| `rfm_noise` | `rfm` and as many N(0,1) columns as the embedding has: the control, what mere columns give |
+| `caspr_rfm`, `caspr_rfm_content` | the embedding and `rfm`, or `rfm_content` |
+| `rfm_noise` | control: `rfm` and as many N(0,1) columns as the embedding has, which tell nothing |
+| `rfm_random_encoder` | control: `rfm` and the vector of the same architecture, untrained |
+| `rfm_mean_pool` | control: `rfm` and the mean of the encoded raw events |
 
-Memory, for a million (customer, cutoff) rows: 4 MB a column, so 55 features, an embedding and its noise of 64 columns
-each take 0.73 GB. The four representations are views on these three blocks, joined for the rows asked for only.
+The simpler ones stand first. Memory: 4 bytes a row and column; the matrices are joined from blocks for the rows asked
+for only.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from caspr_train.errors import DataError
+from caspr_train.tasks.frames import Read
 
 KEYS = ["cutoff_at", "customer_id"]
 # Bookkeeping of the incremental marts and no feature: a hash of the future, too.
 FINGERPRINT = "customer_fingerprint"
-CONTROLS = ("rfm_noise",)
-NOISE_SEED = 20_210
+BLOCKS = {
+    "rfm": ("rfm",),
+    "rfm_content": ("rfm", "content"),
+    "caspr": ("caspr",),
+    "caspr_rfm": ("rfm", "caspr"),
+    "caspr_rfm_content": ("rfm", "content", "caspr"),
+    "rfm_noise": ("rfm", "noise"),
+    "rfm_random_encoder": ("rfm", "random_encoder"),
+    "rfm_mean_pool": ("rfm", "mean_pool"),
+}
+CONTROLS = ("rfm_noise", "rfm_random_encoder", "rfm_mean_pool")
+COMMONEST = 10  # values of a profile's category with a column of their own
 
 
 @dataclass(frozen=True)
@@ -32,62 +47,85 @@ class Representations:
     """The rows of `rfm_features`, sorted by (cutoff_at, customer_id), and what is known of each.
 
     rows: customer_id and cutoff_at, index 0..n-1.
-    rfm: [n, features] float32, NaN where missing.
-    embedding: [n, width] float32, NaN where the customer has none at that cutoff; width 0 before the first training.
+    blocks: [n, columns] float32 each, NaN where missing; those without columns (no embedding yet) are left out.
     has_embedding: [n] bool.
     model_version: of the embedding; None before the first training.
-    ignored: columns of `rfm_features` that are no numbers.
+    ignored: columns of the marts that are no numbers.
     """
 
     rows: pd.DataFrame
-    rfm: np.ndarray
-    embedding: np.ndarray
-    noise: np.ndarray
+    blocks: dict[str, np.ndarray]
     has_embedding: np.ndarray
     model_version: str | None
     ignored: tuple[str, ...]
 
     def usable(self, fit: np.ndarray, target: np.ndarray) -> list[str]:
         """Names of the representations that exist both where is fitted and where is scored ([n] bool or positions)."""
-        if self.has_embedding[fit].any() and self.has_embedding[target].any():
-            return ["rfm", "caspr", "caspr_rfm", "rfm_noise"]
-        return ["rfm"]
+        there = set(self.blocks)
+        if not (self.has_embedding[fit].any() and self.has_embedding[target].any()):
+            there -= {"caspr", "noise", "random_encoder", "mean_pool"}
+        return [name for name, blocks in BLOCKS.items() if there.issuperset(blocks)]
 
     def matrix(self, name: str, positions: np.ndarray) -> np.ndarray:
         """[len(positions), columns] float32 of the representation `name`."""
-        blocks = {
-            "rfm": (self.rfm,),
-            "caspr": (self.embedding,),
-            "caspr_rfm": (self.rfm, self.embedding),
-            "rfm_noise": (self.rfm, self.noise),
-        }[name]
-        return np.hstack([block[positions] for block in blocks])
+        return np.hstack([self.blocks[block][positions] for block in BLOCKS[name]])
 
 
-def build(rfm_features: pd.DataFrame, customer_embeddings: pd.DataFrame) -> Representations:
-    """Join the features with the embeddings (left join: a customer without an embedding keeps NaN).
+@dataclass
+class ProfileValues:
+    """Which values of the profile's categories have a column: learnt where is fitted, used wherever is scored."""
 
-    Of several model versions the one embedded last is used. Raises DataError when a key is there twice, or when the
-    embeddings of one version differ in width.
+    commonest: dict[str, list[str]] = field(default_factory=dict)
+
+    def fit(self, profiles: pd.DataFrame) -> ProfileValues:
+        """Learn from the rows of customer_profiles that learners are fitted on."""
+        for name in profiles.columns.drop(KEYS, errors="ignore"):
+            if not _is_number(profiles[name]):
+                counts = profiles[name].dropna().astype(str).value_counts()
+                self.commonest[name] = sorted(counts.index, key=lambda value: (-counts[value], value))[:COMMONEST]
+        return self
+
+    def transform(self, profiles: pd.DataFrame) -> pd.DataFrame:
+        """The keys, the numbers, and a column of 0 and 1 for each of the commonest values."""
+        columns = {name: profiles[name] for name in profiles.columns if name not in self.commonest}
+        for name, values in self.commonest.items():
+            text = profiles[name].astype("string").fillna("")
+            columns |= {f"{name} {value}": (text == value).astype(np.float64) for value in values}
+        return pd.DataFrame(columns)
+
+
+def build(
+    read: Read, condition: str, profile_values: ProfileValues | None, blocks: Sequence[str], seed: int = 1
+) -> Representations:
+    """Read the marts where `condition` holds and join them (left joins: what is missing stays NaN).
+
+    `profile_values` None: learnt from the rows at hand. `blocks`: those that are wanted (values of BLOCKS). The noise
+    is drawn by `seed`. Raises DataError when a key is there twice, or when vectors differ in width.
     """
-    features = sort_by_key(rfm_features, "rfm_features")
-    rfm, ignored = _numeric_matrix(features)
+    features = sort_by_key(read("rfm_features", condition), "rfm_features")
     rows = features[["customer_id", "cutoff_at"]]
-
-    vectors, version = _latest_version(customer_embeddings)
-    width = len(vectors["embedding"].iloc[0]) if len(vectors) else 0
-    embedding = np.full((len(rows), width), np.nan, dtype=np.float32)
-    if width:
-        found = rows.merge(vectors[KEYS].assign(position=np.arange(len(vectors))), how="left", on=KEYS)["position"]
-        has_embedding = found.notna().to_numpy()
-        embedding[has_embedding] = _stack(vectors["embedding"], width)[found[has_embedding].to_numpy(dtype=np.int64)]
-        embedding[~np.isfinite(embedding)] = np.nan
-    else:
-        has_embedding = np.zeros(len(rows), dtype=bool)
-
-    # Drawn after sorting, so that a customer's noise does not depend on the order in which SQL returned the rows.
-    noise = np.random.default_rng(NOISE_SEED).standard_normal(embedding.shape, dtype=np.float32)
-    return Representations(rows, rfm, embedding, noise, has_embedding, version, ignored)
+    profiles = sort_by_key(read("customer_profiles", condition), "customer_profiles")
+    values = profile_values or ProfileValues().fit(profiles)
+    rfm, ignored = _numbers(features, rows)
+    profile, _ = _numbers(values.transform(profiles), rows)
+    found = {"rfm": np.hstack([rfm, profile])}
+    if "content" in blocks:
+        found["content"], more = _numbers(sort_by_key(read("content_features", condition), "content_features"), rows)
+        ignored += more
+    has_embedding, version = np.zeros(len(rows), bool), None
+    if {"caspr", "noise"} & set(blocks):
+        vectors = latest_version(normalise_key(read("customer_embeddings", condition), "customer_embeddings"))
+        version = None if vectors.empty else str(vectors["model_version"].iloc[0])
+        found["caspr"], has_embedding = _vectors(vectors, rows, "customer_embeddings")
+        # Drawn after sorting, so that a customer's noise does not depend on the order in which SQL returned the rows.
+        found["noise"] = np.random.default_rng(seed).standard_normal(found["caspr"].shape, dtype=np.float32)
+    if {"random_encoder", "mean_pool"} & set(blocks):
+        controls = read("control_embeddings", condition)
+        for control in ("random_encoder", "mean_pool"):
+            of_kind = normalise_key(controls[controls["control"] == control], f"control_embeddings, {control}")
+            found[control], _ = _vectors(latest_version(of_kind), rows, f"control_embeddings, {control}")
+    kept = {name: block for name, block in found.items() if name in blocks and (block.shape[1] or name == "rfm")}
+    return Representations(rows, kept, has_embedding, version, ignored)
 
 
 def sort_by_key(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -115,38 +153,61 @@ def normalise_key(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     )
 
 
-def _numeric_matrix(features: pd.DataFrame) -> tuple[np.ndarray, tuple[str, ...]]:
-    """[n, features] float32 of the numeric and boolean columns, and the names of the others."""
-    columns: list[str] = []
-    ignored: list[str] = []
-    for name in features.columns.drop([*KEYS, FINGERPRINT], errors="ignore"):
-        numeric = pd.api.types.is_numeric_dtype(features[name]) or pd.api.types.is_bool_dtype(features[name])
-        (columns if numeric else ignored).append(name)
+def latest_version(vectors: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the model version that was embedded last."""
+    vectors = vectors[vectors["embedding"].notna()]
+    if vectors.empty:
+        return vectors
+    version = vectors["model_version"].astype(str)
+    if "embedded_at" not in vectors or version.nunique() == 1:
+        return vectors
+    embedded = vectors.groupby(version)["embedded_at"].max()
+    return vectors[version == max(embedded.index, key=lambda one: (embedded[one], one))]
+
+
+def _is_number(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
+
+
+def _places(frame: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
+    """[len(rows)] where each row's key is in `frame`; -1 where it is not."""
+    keys = frame[KEYS].assign(place=np.arange(len(frame)))
+    return rows.merge(keys, how="left", on=KEYS)["place"].fillna(-1).to_numpy(np.int64)
+
+
+def _numbers(features: pd.DataFrame, rows: pd.DataFrame) -> tuple[np.ndarray, tuple[str, ...]]:
+    """[len(rows), columns] float32 of the numeric and boolean columns, and the names of the others."""
+    names = [name for name in features.columns if name not in (*KEYS, FINGERPRINT)]
+    columns = [name for name in names if _is_number(features[name])]
     matrix = np.empty((len(features), len(columns)), dtype=np.float32)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, and inf is missing
         for place, name in enumerate(columns):
             matrix[:, place] = features[name].to_numpy(dtype=np.float64, na_value=np.nan)
     matrix[~np.isfinite(matrix)] = np.nan
-    return matrix, tuple(ignored)
+    return _placed(matrix, _places(features, rows)), tuple(name for name in names if name not in columns)
 
 
-def _latest_version(customer_embeddings: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
-    """The rows of the model version that was embedded last, sorted; and that version."""
-    frame = customer_embeddings[customer_embeddings["embedding"].notna()] if len(customer_embeddings) else None
-    if frame is None or frame.empty:
-        return pd.DataFrame({"cutoff_at": [], "customer_id": [], "embedding": []}), None
-    versions = frame.groupby(frame["model_version"].astype(str))["embedded_at"].max()
-    latest = max(versions.index, key=lambda version: (versions[version], version))
-    return sort_by_key(frame[frame["model_version"].astype(str) == latest], f"customer_embeddings of {latest}"), latest
-
-
-def _stack(vectors: pd.Series, width: int) -> np.ndarray:
-    """[n, width] float32 of a column of arrays; a null inside an array becomes NaN."""
-    odd = next((len(vector) for vector in vectors if len(vector) != width), None)
+def _vectors(vectors: pd.DataFrame, rows: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """[len(rows), width] float32 of a column of arrays, NaN where there is none, and [len(rows)] which have one."""
+    if vectors.empty:
+        return np.empty((len(rows), 0), np.float32), np.zeros(len(rows), bool)
+    vectors = sort_by_key(vectors, name)
+    width = len(vectors["embedding"].iloc[0])
+    odd = next((len(vector) for vector in vectors["embedding"] if len(vector) != width), None)
     if odd is not None:
         raise DataError(
-            f"customer_embeddings: widths {width} and {odd} within one model_version, expected one width; "
+            f"{name}: widths {width} and {odd} within one model_version, expected one width; "
             "embed again with `caspr_train embed`"
         )
     # DuckDB gives a masked array for a list that holds a null; filling it turns the mask into NaN.
-    return np.stack([np.ma.filled(np.ma.asarray(vector, dtype=np.float32), np.nan) for vector in vectors])
+    stacked = np.stack([np.ma.filled(np.ma.asarray(one, dtype=np.float32), np.nan) for one in vectors["embedding"]])
+    stacked[~np.isfinite(stacked)] = np.nan
+    places = _places(vectors, rows)
+    return _placed(stacked, places), places >= 0
+
+
+def _placed(matrix: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The rows of `matrix` at `places`, NaN for -1."""
+    placed = np.full((len(places), matrix.shape[1]), np.nan, np.float32)
+    placed[places >= 0] = matrix[places[places >= 0]]
+    return placed

@@ -38,5 +38,10 @@ def folds(customer_ids: Iterable[str]) -> np.ndarray:
     return ((hashes(customer_ids) & np.uint64(0xFFFFFFFF)) % np.uint64(FOLDS)).astype(np.int64)
 
 
+def is_apart(customer_ids: Iterable[str]) -> np.ndarray:
+    """[n] bool: a third of the customers, independent of their fold: whom probabilities are calibrated on."""
+    return (hashes(customer_ids) >> np.uint64(13)) % np.uint64(3) == 0
+
+
 def _bound(customers: int, most: int) -> int:
     return 1 << 32 if customers <= most else round((1 << 32) * most / customers)

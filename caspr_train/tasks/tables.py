@@ -1,4 +1,4 @@
-"""The long performance table as text for a terminal, in the shape of the paper's Tables 4 and 5."""
+"""The long performance table as text for a terminal, in the spirit of the paper's Tables 4 to 7: a block a task."""
 
 from __future__ import annotations
 
@@ -6,69 +6,108 @@ import math
 
 import pandas as pd
 
-ORDER = {
-    "task": ["churn", "lifetime_value"],
-    "metric": ["auroc", "f1", "rmse", "mae", "spearman"],
-    "learner": ["random_forest", "lightgbm"],
-    "representation": ["rfm", "caspr", "caspr_rfm", "rfm_noise"],
-}
+from caspr_train.tasks.representations import BLOCKS, CONTROLS
+
+LEARNERS = ["random_forest", "lightgbm"]
 IN_POINTS = ("auroc", "f1")  # shown times 100
+IN_UNITS = ("rmse", "mae")  # shown with one decimal; all others with three
 
 
 def performance_table(performance: pd.DataFrame) -> str:
-    """One line a task, metric, learner and cutoff; one column a representation; `value ± standard error` in each cell.
+    """One block a task and evaluate cutoff, one line a learner and representation.
 
-    The argument has the columns of `model_performance` and may come from any SQL client, in any order of rows.
+    Of the headline metric `value ± standard error` and the differences to `rfm` and to the best control, each with its
+    95 % interval; of the others `value ± standard error`. A star marks the champion. The argument has the columns of
+    `model_performance` and may come from any SQL client, in any order of rows.
     """
     if performance.empty:
         return "No performance yet: no customers with known labels at an evaluate cutoff."
     rows = performance.assign(cutoff_at=pd.to_datetime(performance["cutoff_at"]))
-    representations = _in_order("representation", rows)
-    lines = [["task", "metric", "learner", "cutoff", "customers", *representations]]
-    for cutoff_at in sorted(rows["cutoff_at"].unique()):
-        for task in _in_order("task", rows):
-            for metric in _in_order("metric", rows[rows["task"] == task]):
-                for learner in _in_order("learner", rows):
-                    line = rows[
-                        (rows["cutoff_at"] == cutoff_at)
-                        & (rows["task"] == task)
-                        & (rows["metric"] == metric)
-                        & (rows["learner"] == learner)
-                    ].set_index("representation")
-                    if len(line):
-                        known = set(line.index)
-                        cells = [_cell(metric, line.loc[name]) if name in known else "" for name in representations]
-                        customers = f"{int(line['customers'].iloc[0]):,}"
-                        lines.append([task, metric, learner, f"{cutoff_at:%Y-%m-%d}", customers, *cells])
-    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
-    table = [_aligned(line, widths) for line in lines]
-    table.insert(1, "  ".join("-" * width for width in widths))
-    footnotes = ["", "auroc and f1 in points (x100); ± is one bootstrap standard error over customers.", *_notes(rows)]
-    return "\n".join(table + footnotes)
+    blocks = [_block(task, cutoff_at, block) for (cutoff_at, task), block in rows.groupby(["cutoff_at", "task"])]
+    legend = (
+        "auroc and f1 in points (x100). ± is one bootstrap standard error over customers (and seeds); in brackets the\n"
+        "95 % interval of a paired bootstrap. Fitted on earlier cutoffs and on other customers than those measured.\n"
+        "* is the champion: the simplest representation that nothing beats significantly. Below the line: controls,\n"
+        "which are never predicted with."
+    )
+    return "\n\n".join([*blocks, legend, *filter(None, ["\n".join(_notes(rows))])])
 
 
-def _in_order(column: str, rows: pd.DataFrame) -> list[str]:
-    """The values of the column that occur: the known ones in the order of reading, others after them."""
-    found = set(rows[column])
-    return [name for name in ORDER[column] if name in found] + sorted(found - set(ORDER[column]))
+def _block(task: str, cutoff_at: pd.Timestamp, rows: pd.DataFrame) -> str:
+    headline = sorted(rows.loc[rows["is_headline"].astype(bool), "metric"].unique())
+    metrics = headline + [name for name in rows["metric"].unique() if name not in headline]
+    metrics[len(headline) :] = sorted(metrics[len(headline) :])
+    lines = [["", "learner", "representation", *_titles(metrics, headline)]]
+    controls: list[list[str]] = []
+    keys = sorted(set(zip(rows["learner"], rows["representation"], strict=True)), key=_order)
+    for learner, representation in keys:
+        mine = rows[(rows["learner"] == learner) & (rows["representation"] == representation)].set_index("metric")
+        cells = ["*" if mine["is_champion"].astype(bool).any() else "", learner, representation]
+        for metric in metrics:
+            known = metric in mine.index
+            cells.append(_value(metric, mine.loc[metric]) if known else "")
+            if metric in headline:
+                cells += [_difference(metric, mine.loc[metric], to) if known else "" for to in ("rfm", "control")]
+        (controls if _is_control(representation) else lines).append(cells)
+    widths = [max(len(line[place]) for line in lines + controls) for place in range(len(lines[0]))]
+    rule = "  ".join("-" * width for width in widths)
+    text = [_aligned(line, widths) for line in lines]
+    text.insert(1, rule)
+    if controls:
+        text += [rule, *(_aligned(line, widths) for line in controls)]
+    seeds = int(rows["seeds"].max())
+    many = f"{int(rows['customers'].iloc[0]):,} customers, {seeds} seed{'s' if seeds > 1 else ''}"
+    return "\n".join([f"{task} at {cutoff_at:%Y-%m-%d}, {many}", *text])
 
 
-def _cell(metric: str, row: pd.Series) -> str:
-    value, error = ((math.nan if pd.isna(row[name]) else float(row[name])) for name in ("value", "standard_error"))
+def _titles(metrics: list[str], headline: list[str]) -> list[str]:
+    titles = []
+    for metric in metrics:
+        titles += [metric, "less rfm", "less best control"] if metric in headline else [metric]
+    return titles
+
+
+def _is_control(representation: str) -> bool:
+    return representation in CONTROLS
+
+
+def _order(key: tuple[str, str]) -> tuple:
+    """Known learners and representations in the order of reading, others after them."""
+    places = [names.index(name) if name in names else len(names) for name, names in zip(key, _KNOWN, strict=True)]
+    return *places, key
+
+
+_KNOWN = (LEARNERS, list(BLOCKS))
+
+
+def _value(metric: str, row: pd.Series) -> str:
+    value, error = _number(row["value"]), _number(row["standard_error"])
     if math.isnan(value):
         return "-"
+    return _text(metric, value) if math.isnan(error) else f"{_text(metric, value)} ± {_text(metric, error)}"
+
+
+def _difference(metric: str, row: pd.Series, to: str) -> str:
+    ends = [_number(row[f"difference_to_{to}{end}"]) for end in ("", "_low", "_high")]
+    if any(map(math.isnan, ends)):
+        return ""
+    value, low, high = (_text(metric, end, "+") for end in ends)
+    return f"{value} [{low}, {high}]"
+
+
+def _text(metric: str, value: float, sign: str = "") -> str:
     if metric in IN_POINTS:
-        text = f"{100 * value:.1f}", f"{100 * error:.1f}"
-    elif metric == "spearman":
-        text = f"{value:.3f}", f"{error:.3f}"
-    else:
-        text = f"{value:,.1f}", f"{error:,.1f}"
-    return text[0] if math.isnan(error) else " ± ".join(text)
+        return f"{100 * value:{sign}.1f}"
+    return f"{value:{sign},.1f}" if metric in IN_UNITS else f"{value:{sign}.3f}"
+
+
+def _number(value: object) -> float:
+    return math.nan if pd.isna(value) else float(value)  # type: ignore[arg-type]
 
 
 def _aligned(line: list[str], widths: list[int]) -> str:
+    texts = 3  # names to the left, numbers to the right
     cells = [cell.rjust(width) for cell, width in zip(line, widths, strict=True)]
-    texts = 4  # names to the left, numbers to the right
     cells[:texts] = [cell.ljust(width) for cell, width in zip(line[:texts], widths[:texts], strict=True)]
     return "  ".join(cells).rstrip()
 
@@ -81,5 +120,7 @@ def _notes(rows: pd.DataFrame) -> list[str]:
             names = remarks.setdefault((str(row.task), remark), [])
             if row.representation not in names:
                 names.append(row.representation)
-    lines = {f"{task}, {', '.join(sorted(names))}: {remark}" for (task, remark), names in remarks.items()}
-    return sorted(lines)
+    by_names: dict[str, list[str]] = {}
+    for (task, remark), names in remarks.items():
+        by_names.setdefault(f"{', '.join(sorted(names))}: {remark}", []).append(task)
+    return sorted(f"{', '.join(sorted(tasks))}, {text}" for text, tasks in by_names.items())

@@ -81,9 +81,14 @@ class Reader:
     def performance(self) -> pa.Table:
         return self.mart("model_performance")
 
-    def mart(self, model: str) -> pa.Table:
-        """All rows of one of the package's models, in no order."""
-        return self.query(f"select * from {{{model}}}")
+    def evaluations(self) -> pa.Table:
+        """What `caspr_train evaluate` measured with the newest model."""
+        newest = "select model_version from {customer_embeddings}"
+        return self.query(f"select * from {self.project.source('model_evaluations')} where model_version in ({newest})")
+
+    def mart(self, model: str, condition: str = "") -> pa.Table:
+        """The rows of one of the package's models where the condition (SQL) holds, or all of them; in no order."""
+        return self.query(f"select * from {{{model}}}" + (f" where {condition}" if condition else ""))
 
     def relation(self, model: str) -> str:
         return self.project.relation(model)

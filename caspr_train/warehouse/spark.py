@@ -53,16 +53,16 @@ class SparkWarehouse:
     def prune(self, keep: int) -> dict[str, int]:
         """Delete the vectors of all but the `keep` versions embedded last, and of who is no customer any more; deleted
         rows by table. See above for what is atomic."""
-        customers, items = self._table("customer_embeddings"), self._table("item_embeddings")
+        customers = self._table("customer_embeddings")
         with self._session() as session:
             try:
                 versions = session.sql(trained.newest_versions(customers, keep)).collect()
                 known = session.sql(f"select distinct customer_id from {self.project.relation('customer_cutoffs')}")
                 rows = {}
-                for name, table in (("customer_embeddings", customers), ("item_embeddings", items)):
-                    old = session.table(table)
+                for name in ("customer_embeddings", "control_embeddings", "item_embeddings"):
+                    old = session.table(self._table(name))
                     kept = old.where(old["model_version"].isin([row[0] for row in versions]))
-                    if name == "customer_embeddings":
+                    if name != "item_embeddings":
                         kept = kept.join(known, "customer_id", "left_semi").select(old.columns)
                     beside = self._table(name, "__new")
                     session.sql(f"drop table if exists {beside}")

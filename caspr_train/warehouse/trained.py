@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 from caspr_train.errors import DataError
 from caspr_train.project import DbtProject
 
-RUN_TABLES = ("customer_embeddings", "item_embeddings", "training_runs")
-SCORE_TABLES = ("churn_scores", "churn_performance", "lifetime_value_scores", "lifetime_value_performance")
+RUN_TABLES = ("customer_embeddings", "item_embeddings", "control_embeddings", "training_runs")
 
 
 @dataclass
@@ -58,7 +57,8 @@ def newest_versions(loaded: str, keep: int) -> str:
 
 def prunings(project: DbtProject, keep: int) -> dict[str, str]:
     """What to run, in this order, to keep the `keep` newest versions and nobody who is no customer any more."""
-    customers, items = project.source("customer_embeddings"), project.source("item_embeddings")
+    customers = project.source("customer_embeddings")
+    items, controls = project.source("item_embeddings"), project.source("control_embeddings")
     old = f"model_version not in (select model_version from ({newest_versions(customers, keep)}) as kept)"
     # Joined and not `not in`: Postgres would search the customers once for each row.
     gone = (
@@ -68,6 +68,7 @@ def prunings(project: DbtProject, keep: int) -> dict[str, str]:
     )
     return {
         "item_embeddings": f"delete from {items} where {old}",
+        "control_embeddings": f"delete from {controls} where {old} or customer_id in ({gone})",
         "customer_embeddings": f"delete from {customers} where {old} or customer_id in ({gone})",
     }
 

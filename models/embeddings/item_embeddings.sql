@@ -10,6 +10,7 @@ final as (
         item,
         model_version,
         embedding,
+        bias,
         embedded_at
     from loaded
     where model_version in ({{ caspr.newest_model_version() }})
@@ -19,5 +20,6 @@ select
     item,
     model_version,
     embedding,
+    bias,
     embedded_at
 from final

@@ -1,9 +1,8 @@
--- Churn: what is used of the scores, those at the score cutoff.
+-- Churn: what the champion says of every customer who can still churn.
 with
 
 scores as (
     select * from {{ caspr.scored('churn_scores') }}
-    where cutoff_role = 'score'
 ),
 
 customer_cutoffs as (
@@ -22,33 +21,34 @@ at_risk as (
     {{ caspr.customers_at_risk_of_churn() | indent(4) }}
 ),
 
--- A control shows what columns without content give; it is measured, and nobody acts on it.
-without_controls as (
-    select * from scores
-    where not is_control
-),
-
 final as (
     select
-        without_controls.customer_id,
-        without_controls.cutoff_at,
-        {{ caspr.add_days('without_controls.cutoff_at', caspr.horizon_days('churn')) }} as horizon_ends_at,
-        without_controls.learner,
-        without_controls.representation,
-        without_controls.churn_probability,
-        without_controls.is_churn_predicted
-    from without_controls
+        scores.customer_id,
+        scores.cutoff_at,
+        {{ caspr.add_days('scores.cutoff_at', caspr.horizon_days('churn')) }} as horizon_ends_at,
+        scores.churn_probability,
+        scores.churn_probability >= 0.5 as is_churn_predicted,
+        cast(ntile(10) over (
+            partition by scores.cutoff_at
+            order by scores.churn_probability desc, scores.customer_id asc
+        ) as integer) as decile,
+        scores.learner,
+        scores.representation,
+        scores.note
+    from scores
     inner join at_risk
-        on without_controls.customer_id = at_risk.customer_id
-        and without_controls.cutoff_at = at_risk.cutoff_at
+        on scores.customer_id = at_risk.customer_id
+        and scores.cutoff_at = at_risk.cutoff_at
 )
 
 select
     customer_id,
     cutoff_at,
     horizon_ends_at,
+    churn_probability,
+    is_churn_predicted,
+    decile,
     learner,
     representation,
-    churn_probability,
-    is_churn_predicted
+    note
 from final

@@ -1,9 +1,8 @@
--- Lifetime value: what is used of the scores, those at the score cutoff.
+-- Lifetime value: what the champion says of every customer at risk.
 with
 
 scores as (
     select * from {{ caspr.scored('lifetime_value_scores') }}
-    where cutoff_role = 'score'
 ),
 
 customer_cutoffs as (
@@ -16,33 +15,34 @@ at_risk as (
     where is_at_risk
 ),
 
--- A control shows what columns without content give; it is measured, and nobody acts on it.
-without_controls as (
-    select * from scores
-    where not is_control
-),
-
 final as (
     select
-        without_controls.customer_id,
-        without_controls.cutoff_at,
-        {{ caspr.add_days('without_controls.cutoff_at', caspr.horizon_days('lifetime_value')) }} as horizon_ends_at,
-        without_controls.learner,
-        without_controls.representation,
-        without_controls.predicted_revenue,
-        without_controls.high_value_probability
-    from without_controls
+        scores.customer_id,
+        scores.cutoff_at,
+        {{ caspr.add_days('scores.cutoff_at', caspr.horizon_days('lifetime_value')) }} as horizon_ends_at,
+        scores.predicted_revenue,
+        scores.high_value_probability,
+        cast(ntile(10) over (
+            partition by scores.cutoff_at
+            order by scores.predicted_revenue desc, scores.customer_id asc
+        ) as integer) as decile,
+        scores.learner,
+        scores.representation,
+        scores.note
+    from scores
     inner join at_risk
-        on without_controls.customer_id = at_risk.customer_id
-        and without_controls.cutoff_at = at_risk.cutoff_at
+        on scores.customer_id = at_risk.customer_id
+        and scores.cutoff_at = at_risk.cutoff_at
 )
 
 select
     customer_id,
     cutoff_at,
     horizon_ends_at,
+    predicted_revenue,
+    high_value_probability,
+    decile,
     learner,
     representation,
-    predicted_revenue,
-    high_value_probability
+    note
 from final

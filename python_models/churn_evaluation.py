@@ -1,0 +1,20 @@
+"""Churn probabilities at the evaluate cutoffs, by every learner and representation, beside what happened."""
+
+from caspr_train.tasks import protocol
+from caspr_train.tasks.churn import CHURN
+from caspr_train.tasks.frames import reader
+
+
+def model(dbt, session):
+    dbt.config(materialized="table")
+    read = reader(
+        rfm_features=dbt.ref("rfm_features"),
+        customer_profiles=dbt.ref("customer_profiles"),
+        content_features=dbt.ref("content_features"),
+        customer_embeddings=dbt.ref("customer_embeddings"),
+        control_embeddings=dbt.ref("control_embeddings"),
+        churn_labels=dbt.ref("churn_labels"),
+        cutoffs=dbt.ref("cutoffs"),
+        customer_counts=dbt.ref("customer_counts"),
+    )
+    return protocol.evaluate(read, CHURN)

@@ -1,0 +1,20 @@
+"""Revenue, and who will be of high value, at the evaluate cutoffs, beside what happened."""
+
+from caspr_train.tasks import protocol
+from caspr_train.tasks.frames import reader
+from caspr_train.tasks.lifetime_value import LIFETIME_VALUE
+
+
+def model(dbt, session):
+    dbt.config(materialized="table")
+    read = reader(
+        rfm_features=dbt.ref("rfm_features"),
+        customer_profiles=dbt.ref("customer_profiles"),
+        content_features=dbt.ref("content_features"),
+        customer_embeddings=dbt.ref("customer_embeddings"),
+        control_embeddings=dbt.ref("control_embeddings"),
+        lifetime_value_labels=dbt.ref("lifetime_value_labels"),
+        cutoffs=dbt.ref("cutoffs"),
+        customer_counts=dbt.ref("customer_counts"),
+    )
+    return protocol.evaluate(read, LIFETIME_VALUE)

@@ -1,0 +1,199 @@
+"""What must hold for the metrics, their intervals, the champion, and the table for the terminal."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import brier_score_loss, f1_score, roc_auc_score
+
+from caspr_train.tasks import metrics
+from caspr_train.tasks import performance as measuring
+from caspr_train.tasks.churn import CHURN
+from caspr_train.tasks.performance import PERFORMANCE_TYPES, champion, performance
+from caspr_train.tasks.protocol import evaluation_types
+from caspr_train.tasks.tables import performance_table
+
+EVALUATE = pd.Timestamp("2011-04-01")
+
+
+def made(scores, churned, seed=1, learner="lightgbm", at=EVALUATE):
+    """An evaluation: {representation: [n] probability} of the same customers."""
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "customer_id": [f"c{place:04d}" for place in range(len(churned))],
+                    "cutoff_at": at,
+                    "seed": seed,
+                    "learner": learner,
+                    "representation": name,
+                    "is_control": name.startswith("rfm_n"),
+                    "is_churned": churned,
+                    "churn_probability": score,
+                    "note": "",
+                }
+            )
+            for name, score in scores.items()
+        ],
+        ignore_index=True,
+    ).astype(evaluation_types(CHURN))
+
+
+@pytest.fixture(scope="module")
+def evaluation():
+    rng = np.random.default_rng(1)
+    churned = rng.random(800) < 0.4
+    weak = np.clip(0.3 * churned + rng.random(800) * 0.7, 0, 1)
+    strong = np.clip(0.6 * churned + rng.random(800) * 0.4, 0, 1)
+    noisy = np.clip(weak + rng.normal(0, 0.01, 800), 0, 1)
+    return made({"rfm": weak, "caspr_rfm": strong, "caspr_rfm_content": strong, "rfm_noise": noisy}, churned)
+
+
+# -- metrics
+
+
+@pytest.mark.parametrize("decimals", [1, 8])  # with many ties, and with none
+def test_auroc_f1_and_brier_are_those_of_scikit_learn(decimals):
+    rng = np.random.default_rng(7)
+    label = rng.random(500) < 0.3
+    score = np.round(0.5 * label + rng.random(500), decimals)
+    weights = rng.integers(0, 4, 500).astype(float)
+    for weight in (np.ones(500), weights):
+        expected = roc_auc_score(label, score, sample_weight=weight)
+        assert metrics.auroc(label, score)(weight) == pytest.approx(expected, abs=1e-12)
+        expected = f1_score(label, score > 0.8, sample_weight=weight)
+        assert metrics.f1(label, score > 0.8)(weight) == pytest.approx(expected, abs=1e-12)
+        expected = brier_score_loss(label, score / 2, sample_weight=weight)
+        assert metrics.brier(label, score / 2)(weight) == pytest.approx(expected, abs=1e-12)
+
+
+def test_spearman_is_that_of_pandas():
+    rng = np.random.default_rng(8)
+    x = np.round(rng.normal(size=200), 1)
+    y = x + rng.normal(size=200)
+    expected = pd.Series(x).rank().corr(pd.Series(y).rank())
+    assert metrics.spearman(x, y)(np.ones(200)) == pytest.approx(expected)
+
+
+# -- errors and intervals
+
+
+def test_bootstrap_errors_are_close_to_the_analytic_ones():
+    rng = np.random.default_rng(9)
+    n = 4000
+    label = rng.random(n) < 0.4
+    score = label + rng.normal(size=n)
+    error = rng.normal(size=n)
+    drawn = measuring.replicates(
+        [{"auroc": metrics.auroc(label, score), "rmse": metrics.rmse(np.zeros(n), error)}], customers=n
+    )
+    # DeLong: the variances of the placements of positives among negatives, and of negatives among positives
+    positives, negatives = score[label], score[~label]
+    wins = (positives[:, None] > negatives[None, :]).astype(float)
+    delong = np.sqrt(wins.mean(1).var() / len(positives) + wins.mean(0).var() / len(negatives))
+    # the delta method: sd(e^2) / (2 rmse sqrt(n))
+    delta = np.square(error).std() / (2 * np.sqrt(np.square(error).mean()) * np.sqrt(n))
+    assert drawn["auroc"].std() == pytest.approx(delong, rel=0.15)
+    assert drawn["rmse"].std() == pytest.approx(delta, rel=0.15)
+
+
+def test_a_difference_is_paired(evaluation):
+    """The noisy copy of rfm is as good on every draw, though each of the two is unsure by itself."""
+    measured = performance(evaluation, CHURN).query("metric == 'auroc'").set_index("representation")
+    copy = measured.loc["rfm_noise"]
+    width = copy["difference_to_rfm_high"] - copy["difference_to_rfm_low"]
+    assert copy["difference_to_rfm_low"] < 0 < copy["difference_to_rfm_high"]
+    assert width < measured.loc["rfm", "standard_error"]
+    better = measured.loc["caspr_rfm"]
+    assert better["difference_to_rfm"] == pytest.approx(better["value"] - measured.loc["rfm", "value"])
+    assert better["difference_to_rfm_low"] > 0.05
+    assert better["best_control"] == "rfm_noise"
+    assert better["difference_to_control_low"] > 0.05
+    assert pd.isna(copy["best_control"]) and np.isnan(measured.loc["rfm", "difference_to_rfm"])
+
+
+def test_several_seeds_are_averaged_and_widen_the_error():
+    rng = np.random.default_rng(2)
+    churned = rng.random(2000) < 0.4
+    signals = [0.2, 0.4, 0.6, 0.8, 1.0]
+    seeds = [
+        made({"rfm": np.clip(signal * churned + rng.random(2000), 0, 1)}, churned, seed)
+        for seed, signal in enumerate(signals, 1)
+    ]
+    alone = [performance(one, CHURN).query("metric == 'auroc'")["value"].item() for one in seeds]
+    row = performance(pd.concat(seeds), CHURN).query("metric == 'auroc'").iloc[0]
+    assert row["seeds"] == 5
+    assert row["value"] == pytest.approx(np.mean(alone))
+    assert row["seed_standard_error"] == pytest.approx(np.std(alone, ddof=1) / 5**0.5)
+    assert row["standard_error"] == pytest.approx(row["seed_standard_error"], rel=0.25)  # the seeds differ most here
+
+
+def test_what_one_learner_could_not_score_is_left_out_of_all(evaluation):
+    without = evaluation.copy()
+    without.loc[without.query("representation == 'rfm'").index[:10], "churn_probability"] = np.nan
+    measured = performance(without, CHURN)
+    assert measured["customers"].eq(790).all()
+
+
+def test_the_table_of_performance_has_its_types_with_and_without_rows(evaluation):
+    for rows in (evaluation, evaluation.head(0)):
+        measured = performance(rows, CHURN)
+        assert measured.dtypes.astype(str).to_dict() == PERFORMANCE_TYPES
+    assert "No performance yet" in performance_table(measured)
+
+
+# -- the champion
+
+
+def test_the_champion_is_the_simplest_that_nothing_beats_significantly(evaluation):
+    chosen = performance(evaluation, CHURN).query("is_champion")
+    assert set(chosen["representation"]) == {"caspr_rfm"}  # with content is as good, and not as simple
+    assert set(chosen["metric"]) == {"auroc", "brier", "f1"}
+
+
+def test_a_control_is_never_champion_and_the_newest_cutoff_decides(evaluation):
+    rng = np.random.default_rng(3)
+    churned = rng.random(800) < 0.4
+    newest = made({"rfm": rng.random(800), "rfm_noise": churned * 1.0}, churned, at=EVALUATE + pd.Timedelta("90D"))
+    measured = performance(pd.concat([evaluation, newest]), CHURN)
+    chosen = measured[measured["is_champion"]]
+    assert set(zip(chosen["cutoff_at"], chosen["representation"], strict=True)) == {
+        (EVALUATE + pd.Timedelta("90D"), "rfm")
+    }
+
+
+def test_of_a_representation_the_better_learner_stands():
+    drawn = {("random_forest", "rfm"): np.zeros(9), ("lightgbm", "rfm"): np.ones(9), ("lightgbm", "caspr"): np.ones(9)}
+    assert champion({key: drawn[key].mean() for key in drawn}, drawn) == ("lightgbm", "rfm")
+    drawn["bg_nbd", "rfm"] = np.full(9, 2.0)  # no learner that predicts here
+    assert champion({key: drawn[key].mean() for key in drawn}, drawn) == ("lightgbm", "rfm")
+    assert champion({("lightgbm", "rfm"): np.nan}, drawn) == ("", "")
+
+
+# -- the table for the terminal
+
+
+def test_the_table_shows_values_differences_controls_and_the_champion(evaluation):
+    measured = performance(evaluation, CHURN)
+    text = performance_table(measured.sample(frac=1, random_state=10))
+    assert text == performance_table(measured)
+    title, header, rule, *lines = text.splitlines()
+    assert title == "churn at 2011-04-01, 800 customers, 1 seed"
+    assert header.split() == [
+        "learner",
+        "representation",
+        "auroc",
+        "less",
+        "rfm",
+        "less",
+        "best",
+        "control",
+        "brier",
+        "f1",
+    ]
+    assert lines[1].startswith("*  lightgbm  caspr_rfm ")
+    assert lines[3] == rule and lines[4].split()[1] == "rfm_noise"
+    row = measured.query("metric == 'auroc' and representation == 'caspr_rfm'").iloc[0]
+    assert f"{100 * row['value']:.1f} ± {100 * row['standard_error']:.1f}" in lines[1]
+    low, high = (f"{100 * row[f'difference_to_rfm_{end}']:+.1f}" for end in ("low", "high"))
+    assert f"{100 * row['difference_to_rfm']:+.1f} [{low}, {high}]" in lines[1]
+    assert "churning class, threshold 0.5" in text
