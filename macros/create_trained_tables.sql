@@ -40,6 +40,9 @@
             'lifetime_value_evaluation': dict(evaluation_keys, future_revenue=real, is_high_value=flag, **value_scores),
             'lifetime_value_performance': caspr.performance_columns(),
             'lifetime_value_scores': dict(keys, **value_scores),
+            'fraud_evaluation': dict(evaluation_keys, is_fraud=flag, alert_share=real, fraud_probability=real),
+            'fraud_performance': caspr.performance_columns(),
+            'fraud_scores': dict(keys, fraud_probability=real),
         }) -%}
     {%- endif -%}
     {%- set schema = api.Relation.create(database=database, schema=schema_name) -%}

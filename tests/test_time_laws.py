@@ -72,7 +72,7 @@ class Shop:
             self.rows[name] = [self.activity(name, self.instant()) for _ in range(self.random.randint(300, 500))]
         # (customer_id, occurred_at, known_at, is_fraud)
         self.reports = [
-            (f"c{customer}", at, at + timedelta(days=customer % 50), customer % 3 > 0)
+            (f"c{customer}", at, at + timedelta(days=customer % 50), customer % 4 > 0)
             for customer in range(0, CUSTOMERS, 2)
             for at in [CUTOFFS[customer % 3] + timedelta(days=customer % self.horizon_days)]
         ]
