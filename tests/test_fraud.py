@@ -22,7 +22,7 @@ def tables():
 
 
 def fraud_labels(tables, only_reported=False):
-    """A fifth of the customers are frauds; half of those of the train cutoff become known only after the evaluate one."""
+    """A fifth of the customers are frauds; half of those of the train cutoff become known too late."""
     labels = tables.churn_labels[["customer_id", "cutoff_at"]].copy()
     rfm = tables.rfm_features.merge(labels, on=["customer_id", "cutoff_at"])
     rng = np.random.default_rng(5)

@@ -58,7 +58,8 @@ final as (
         is_fraud,
         known_at,
         cast({{ 'null' if fraud.only_reported else 'false' }} as {{ dbt.type_boolean() }}) as is_fraud_until_known,
-        {{ caspr.cast_numerical(fraud.alerts_per_day * fraud.horizon_days) }} / count(*) over (partition by cutoff_at) as alert_share
+        {{ caspr.cast_numerical(fraud.alerts_per_day * fraud.horizon_days) }}
+            / count(*) over (partition by cutoff_at) as alert_share
     from labelled
 )
 {%- else -%}

@@ -1,4 +1,4 @@
--- Fraud: what the champion says of every customer who is not known to be a fraud yet. Without the setting `fraud` there are no rows.
+-- Fraud: what the champion says of every customer who is not known to be a fraud yet. Without the setting `fraud` no rows.
 {%- set fraud = caspr.fraud() %}
 
 with
