@@ -57,6 +57,7 @@ def test_a_build_before_any_training_is_green_and_rests_on_rfm(project):
     customers = project.rows("select count(distinct customer_id) from activity_log")
     assert project.rows("select count(distinct customer_id) from churn_predictions") == customers
     assert project.rows("select count(distinct customer_id) from lifetime_value_predictions") == customers
+    assert project.rows("select count(*) > 100, sum(is_alert::int) from fraud_predictions") == [(True, 90)]
     assert project.rows("select count(*) from customer_embeddings") == [(0,)]
 
 
@@ -110,7 +111,7 @@ def test_the_next_build_scores_with_the_embeddings_and_the_report_prints_the_tab
         (0,)
     ]
     for table in ("prediction_deciles", "prediction_reliability", "model_leaderboard"):
-        assert project.rows(f"select count(distinct task) from {table}") == [(2,)], table
+        assert project.rows(f"select count(distinct task) from {table}") == [(3,)], table
     said = project.caspr("report")
     assert "caspr_rfm" in said and "churn_predictions" in said and "dbt show" in said
     (printed,) = re.findall(r"^  dbt (show .*)$", said, flags=re.MULTILINE)
