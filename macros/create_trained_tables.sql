@@ -43,6 +43,14 @@
             'fraud_evaluation': dict(evaluation_keys, is_fraud=flag, alert_share=real, fraud_probability=real),
             'fraud_performance': caspr.performance_columns(),
             'fraud_scores': dict(keys, fraud_probability=real),
+            'segment_assignments': {'customer_id': text, 'cutoff_at': at, 'segment': whole, 'silhouette': real},
+            'segment_differences': {
+                'cutoff_at': at, 'segment': whole, 'difference_rank': whole, 'feature': text, 'segment_mean': real, 'customer_mean': real,
+                'standardised_difference': real, 'description': text,
+            },
+            'nearest_customers': {
+                'customer_id': text, 'cutoff_at': at, 'similarity_rank': whole, 'similar_customer_id': text, 'cosine': real,
+            },
         }) -%}
     {%- endif -%}
     {%- set schema = api.Relation.create(database=database, schema=schema_name) -%}
