@@ -1,5 +1,5 @@
--- A warning, with the counts: observed outcomes and fraud reports that do not say of whom, when or whether, frauds that were known
--- before they happened, purchases that do not say of whom, when or what, and profiles of nobody.
+-- A warning, with the counts: observed outcomes and fraud reports that do not say of whom, when or whether, frauds known before
+-- they happened, purchases that do not say of whom, when or what, and profiles of nobody.
 {%- set observed = caspr.churn().observed %}
 {%- set fraud = caspr.fraud() %}
 {%- set purchases = caspr.recommendation().purchases %}
