@@ -630,7 +630,14 @@ def test_a_customer_deleted_at_the_source_on_postgres(scored_on):
                 found |= {name} if cursor.fetchone() else set()
             return found
 
-    tables = ("churn_scores", "lifetime_value_scores", "segment_assignments", "nearest_customers")
+    tables = (
+        "churn_scores",
+        "lifetime_value_scores",
+        "recommendation_evaluation",
+        "recommendation_scores",
+        "segment_assignments",
+        "nearest_customers",
+    )
     scores = {f"caspr_trained.{table}" for table in tables}
     assert {*scores, "caspr.churn_predictions", "caspr.customer_embeddings", "caspr.activity_log"} <= tables_with("zoe")
     with project.postgres() as connection, connection.cursor() as cursor:
