@@ -9,6 +9,7 @@ TABLES = (
     "churn_predictions",
     "lifetime_value_predictions",
     "product_recommendations",
+    "fraud_predictions",
     "model_performance",
     "model_leaderboard",
     "prediction_deciles",

@@ -9,11 +9,12 @@ from caspr_train.errors import UsageError
 from caspr_train.project import DbtProject
 from caspr_train.tasks import neighbours, protocol, recommendation, segments
 from caspr_train.tasks.churn import CHURN
+from caspr_train.tasks.fraud import FRAUD
 from caspr_train.tasks.lifetime_value import LIFETIME_VALUE
 from caspr_train.tasks.performance import performance
 from caspr_train.warehouse import Reader
 
-TASKS = (CHURN, LIFETIME_VALUE)
+TASKS = (CHURN, LIFETIME_VALUE, FRAUD)
 
 
 def expect_no_python_models(project: DbtProject) -> None:

@@ -53,6 +53,9 @@
                 'customer_id': text, 'cutoff_at': at, 'rank': whole, 'item': text, 'score': real, 'reason': text, 'learner': text,
                 'representation': text,
             },
+            'fraud_evaluation': dict(evaluation_keys, is_fraud=flag, alert_share=real, fraud_probability=real),
+            'fraud_performance': caspr.performance_columns(),
+            'fraud_scores': dict(keys, fraud_probability=real),
             'segment_assignments': {'customer_id': text, 'cutoff_at': at, 'segment': whole, 'silhouette': real},
             'segment_differences': {
                 'cutoff_at': at, 'segment': whole, 'difference_rank': whole, 'feature': text, 'segment_mean': real, 'customer_mean': real,

@@ -2,13 +2,15 @@
 {% macro horizon_days(task=none) %}
     {%- set general = caspr.positive_integer('horizon_days', 90) -%}
     {%- set horizons = {} -%}
-    {%- for name, others in {
-        'churn': ['activity_types', 'observed'],
-        'lifetime_value': [],
-        'recommendation': ['activity_types', 'purchases', 'exclude_bought'],
-    }.items() -%}
+    {%- set accepted = {
+        'churn': ['activity_types', 'observed', 'horizon_days'],
+        'lifetime_value': ['horizon_days'],
+        'fraud': caspr.fraud_keys(),
+        'recommendation': ['activity_types', 'purchases', 'exclude_bought', 'horizon_days'],
+    } -%}
+    {%- for name in accepted -%}
         {%- set given = caspr.setting(name, {}) -%}
-        {%- do caspr.check_keys(name, given, ['horizon_days'] + others) -%}
+        {%- do caspr.check_keys(name, given, accepted[name]) -%}
         {#- By itself a recommendation lengthens nothing: the cutoffs lie as far apart as the longest horizon. -#}
         {%- do horizons.update({
             name: caspr.check_positive_integer(name ~ '.horizon_days', given['horizon_days'])

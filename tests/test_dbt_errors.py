@@ -255,6 +255,26 @@ WRONG = {
         {"churn": {"observed": {"model": "stg_customers", "date": "x"}}},
         ["churn.observed.date", "model, customer_id, occurred_at, is_churned"],
     ),
+    "fraud without model": (
+        {"fraud": {"alerts_per_day": 5}},
+        ["fraud.model is missing", "name of a model"],
+    ),
+    "fraud with an unknown key": (
+        {"fraud": {"model": "stg_fraud_reports", "date": "x"}},
+        ["fraud.date", "model, customer_id, occurred_at, known_at, is_fraud, only_reported"],
+    ),
+    "fraud by a number": (
+        {"fraud": {"model": "stg_fraud_reports", "is_fraud": 1}},
+        ["fraud.is_fraud is 1", "the name of a boolean column"],
+    ),
+    "half an alert": (
+        {"fraud": {"model": "stg_fraud_reports", "alerts_per_day": 0.5}},
+        ["fraud.alerts_per_day is 0.5", "a whole number of at least 1"],
+    ),
+    "only reported without an answer": (
+        {"fraud": {"model": "stg_fraud_reports", "only_reported": True}},
+        ["fraud.only_reported is true", "unless is_fraud names a boolean column"],
+    ),
     "observed churn by a number": (
         {"churn": {"observed": {"model": "stg_customers", "is_churned": 1}}},
         ["churn.observed.is_churned is 1", "the name of a boolean column"],

@@ -41,6 +41,7 @@ MARTS = (
     "customer_fingerprints",
     "customer_profiles",
     "cutoffs",
+    "fraud_labels",
     "lifetime_value_labels",
     "rejected_activities",
     "rfm_features",
@@ -151,6 +152,7 @@ SETTINGS = {
     "rfm_period": "week",
     "at_risk_days": 60,
     "churn": {"activity_types": ["order", "l'ordre \\ été"]},
+    "fraud": {"model": "reports", "occurred_at": "occurred_on", "known_at": "known_at", "is_fraud": "is_fraud"},
 }
 
 
@@ -227,6 +229,12 @@ def make_shop(seed: int = 20251123) -> dict[str, RawTable]:
     ]
     people.append(("hand", "a", 17, date(2025, 2, 1), None))  # unknown at the first cutoff
     people.append(("hand", "b", 18, None, datetime(2025, 2, 1, tzinfo=timezone.utc)))  # ends there
+    # In the windows of the first and the second cutoff; some known exactly at the second, some cleared.
+    second = datetime.fromisoformat(CUTOFFS[1]).replace(tzinfo=timezone.utc)
+    reports = [(name, date(2025, 2, 3), second, place % 3 > 0) for place, name in enumerate(CUSTOMERS[:12:2])]
+    reports += [
+        (name, date(2025, 3, 9), second + timedelta(days=9), place % 3 > 0) for place, name in enumerate(CUSTOMERS)
+    ]
     return {
         "orders": RawTable(
             {
@@ -250,6 +258,9 @@ def make_shop(seed: int = 20251123) -> dict[str, RawTable]:
         "letters": RawTable({"letter_id": "text", "customer_id": "text", "sent_on": "day"}, letters),
         "people": RawTable(
             {"customer_id": "text", "group": "text", "age": "whole", "since": "day", "until": "instant"}, people
+        ),
+        "reports": RawTable(
+            {"customer_id": "text", "occurred_on": "day", "known_at": "instant", "is_fraud": "flag"}, reports
         ),
     }
 
