@@ -208,6 +208,16 @@ def test_caspr_is_the_softmax_of_the_dot_products_and_unknown_items_keep_their_s
     np.testing.assert_allclose(chances[dan], items.share)
 
 
+def test_a_lift_is_the_share_by_how_much_likelier_than_usual(small):
+    items, customers = of_shop(small)
+    chances, usual = candidates.chances(items, customers), candidates.usual_chances(items, customers)
+    np.testing.assert_allclose(usual, chances.mean(axis=0), rtol=1e-5)
+    expected = items.share * np.sqrt(chances / usual)
+    lifted = candidates.lifted(items, customers, usual, certainty=0.5)
+    np.testing.assert_allclose(lifted, expected / expected.sum(axis=1, keepdims=True), rtol=1e-5)
+    np.testing.assert_allclose(candidates.lifted(items, customers, usual, 0.0), np.tile(items.share, (5, 1)), rtol=1e-5)
+
+
 def test_a_blend_is_the_weighted_sum_of_own_purchases_and_chances(small):
     items, customers = of_shop(small)
     scores = candidates.blend(candidates.chances(items, customers), customers, own=0.75, half_life=100)

@@ -20,10 +20,18 @@ Scores = Callable[[Customers], np.ndarray]
 
 # Scores in memory at once: 16 MiB, and a few times as much for what they are made from.
 MOST_SCORES = 2**22
+# Scores from which the usual one of an item is found.
+MOST_USUAL = 2**26
 FACTORS, ITERATIONS, SEED = 64, 15, 20_210
 
 # What is tried at the train cutoff; the first is taken where nothing can be tried.
-_BLENDS = tuple({"own": own, "half_life": days} for own in (0.6, 0.2, 0.4, 0.8) for days in (720, 180, None))
+_BLENDS = tuple({"own": own, "half_life": days} for own in (0.6, 0.2, 0.4, 0.8) for days in (180, 720, None))
+_CASPR_BLENDS = tuple(
+    {"own": own, "half_life": days, "certainty": certainty}
+    for own in (0.6, 0.2, 0.4, 0.8)
+    for days in (180, None)
+    for certainty in (0.5, 1.0)
+)
 _ALS = ({"alpha": 1, "regularization": 10}, {"alpha": 1, "regularization": 0.1}, {"alpha": 10, "regularization": 0.1})
 
 # The simplest first: a later one is used only if it is significantly better.
@@ -33,7 +41,7 @@ CANDIDATES: dict[str, tuple[dict[str, Any], ...]] = {
     "frequency_popularity": _BLENDS,
     "als": _ALS,
     "caspr": ({},),
-    "frequency_caspr": _BLENDS,
+    "frequency_caspr": _CASPR_BLENDS,
     "als_caspr": _ALS,  # chosen for als
 }
 NEED_VECTORS = ("caspr", "frequency_caspr", "als_caspr")
@@ -50,7 +58,9 @@ def fit(name: str, setting: dict[str, Any], items: Items, customers: Customers) 
     if name == "frequency_popularity":
         return lambda some: blend(np.tile(items.share, (len(some), 1)), some, **setting)
     if name == "frequency_caspr":
-        return lambda some: blend(chances(items, some), some, **setting)
+        certainty, weights = setting["certainty"], {key: setting[key] for key in ("own", "half_life")}
+        usual = usual_chances(items, customers)
+        return lambda some: blend(lifted(items, some, usual, certainty), some, **weights)
     if name == "als":
         return als(lambda some: some.times, customers, **setting)
     if name == "als_caspr":
@@ -83,6 +93,30 @@ def chances(items: Items, customers: Customers) -> np.ndarray:
         np.exp(logits, out=logits)
         logits *= items.share[known].sum() / logits.sum(axis=1, keepdims=True)
         result[np.ix_(has_vector, known)] = logits
+    return result
+
+
+def usual_chances(items: Items, customers: Customers) -> np.ndarray:
+    """[m] float32: the mean of `chances` over customers, of evenly chosen ones where the items are very many."""
+    count = min(len(customers), max(1, MOST_USUAL // max(1, len(items.names))))
+    some = customers[np.unique(np.linspace(0, len(customers) - 1, count).astype(np.int64))] if count else customers
+    total = np.zeros(len(items.names))
+    for piece in pieces(some):
+        total += chances(items, some[piece]).sum(axis=0, dtype=np.float64)
+    return (total / max(1, len(some))).astype(np.float32)
+
+
+def lifted(items: Items, customers: Customers, usual: np.ndarray, certainty: float) -> np.ndarray:
+    """[n, m]: an item's share of the purchases of late x how much likelier than usual it is for the customer.
+
+    The vectors may be those of other events than the purchases (orders with one leading item each), whose frequent
+    items are not what is bought most; against what is usual this drops out. A certainty below 1 trusts them less.
+    """
+    result = chances(items, customers)
+    result /= np.maximum(usual, np.finfo(np.float32).tiny)
+    np.power(result, certainty, out=result)
+    result *= items.share
+    result /= result.sum(axis=1, keepdims=True)
     return result
 
 
