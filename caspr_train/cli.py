@@ -18,12 +18,13 @@ from caspr_train.world import World
 
 if TYPE_CHECKING:  # torch takes seconds to import: each command imports what it needs
     from caspr_train.bundle import Bundle
+    from caspr_train.config import Config
     from caspr_train.distributed import Processes
     from caspr_train.project import DbtProject
     from caspr_train.runs import Marts
     from caspr_train.warehouse import Warehouse
 
-COMMANDS = ("train", "embed", "load", "prune", "score", "report", "info", "export", "simulate", "bench")
+COMMANDS = ("train", "embed", "load", "prune", "evaluate", "score", "report", "info", "export", "simulate", "bench")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -94,9 +95,8 @@ def train(options: argparse.Namespace) -> None:
         follow(trainer.train, processes)
         return
 
-    from caspr_train.bundle import Bundle
     from caspr_train.files import scratch
-    from caspr_train.runs import Marts, expect_interrupted, identity, job_of, model_version, train_bundle
+    from caspr_train.runs import Marts
 
     project, warehouse = _project(options)
     config = replace(config, sequence_length=project.published("activity_sequences", "sequence_length"))
@@ -104,32 +104,43 @@ def train(options: argparse.Namespace) -> None:
     with scratch(_runs(options)) as folder:
         marts = Marts.read(warehouse, config, folder)
         print(f"read {marts.describe()}", flush=True)
-        ours = identity(marts, config)
-        run = _runs(options) / model_version(ours)
-        if options.resume not in ("auto", "never"):
-            run = Path(options.resume)
-            expect_interrupted(run, ours)
-        if (run / "bundle").is_dir():
-            bundle = Bundle.load(run / "bundle")
-            print(f"this model is trained already (same data, config and code): {run}/bundle; delete it to train again")
-        else:
-            fitted = int(marts.fitted().sum())
-            print(
-                f"training preset {config.preset} on {processes}: {fitted:,} sequences, "
-                f"{config.epochs_for(fitted)} epochs, {processes.share_of(config.batch_size)}, learning rate "
-                f"{config.learning_rate:g} ({config.schedule}) for any number of processes",
-                flush=True,
-            )
-            job = job_of(marts, config, ours, options.resume != "never", options.checkpoint_minutes)
-            bundle = train_bundle(marts, job, processes, project, run)
-            metrics = bundle.metrics
-            print(
-                f"trained {metrics['parameters']:,} weights in {metrics['seconds']:.0f} s, "
-                f"{metrics['sequences_per_second']:,.0f} sequences/s",
-                flush=True,
-            )
-        _embed(bundle, marts, run, processes)
+        run = _train(options, config, processes, marts, project)
     _load(run, warehouse)
+
+
+def _train(
+    options: argparse.Namespace, config: Config, processes: Processes, marts: Marts, project: DbtProject
+) -> Path:
+    """Train, or find it trained already, and embed; the run's folder."""
+    from caspr_train.bundle import Bundle
+    from caspr_train.runs import expect_interrupted, identity, job_of, model_version, train_bundle
+
+    ours = identity(marts, config)
+    run = _runs(options) / model_version(ours)
+    if options.resume not in ("auto", "never"):
+        run = Path(options.resume)
+        expect_interrupted(run, ours)
+    if (run / "bundle").is_dir():
+        bundle = Bundle.load(run / "bundle")
+        print(f"this model is trained already (same data, config and code): {run}/bundle; delete it to train again")
+    else:
+        fitted = int(marts.fitted().sum())
+        print(
+            f"training preset {config.preset} on {processes}: {fitted:,} sequences, "
+            f"{config.epochs_for(fitted)} epochs, {processes.share_of(config.batch_size)}, learning rate "
+            f"{config.learning_rate:g} ({config.schedule}) for any number of processes",
+            flush=True,
+        )
+        job = job_of(marts, config, ours, options.resume != "never", options.checkpoint_minutes)
+        bundle = train_bundle(marts, job, processes, project, run)
+        metrics = bundle.metrics
+        print(
+            f"trained {metrics['parameters']:,} weights in {metrics['seconds']:.0f} s, "
+            f"{metrics['sequences_per_second']:,.0f} sequences/s",
+            flush=True,
+        )
+    _embed(bundle, marts, run, processes)
+    return run
 
 
 def embed(options: argparse.Namespace) -> None:
@@ -174,6 +185,43 @@ def prune(options: argparse.Namespace) -> None:
     project, warehouse = _project(options)
     rows = warehouse.prune(options.keep)
     print("deleted " + ", ".join(f"{n:,} rows of {project.source(table)}" for table, n in sorted(rows.items())))
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Train and measure over several seeds: mean, standard error and paired intervals of every representation.
+
+    The models are trained as `train` does, or found trained. The first one's vectors are loaded, and what was measured
+    into model_evaluations, from where the next `dbt build` takes it into model_performance.
+    """
+    from caspr_train.config import preset
+    from caspr_train.distributed import Processes
+    from caspr_train.evaluation import evaluate_seed, summary
+    from caspr_train.files import scratch
+    from caspr_train.runs import Marts
+    from caspr_train.tasks.tables import performance_table
+
+    if options.seeds < 1:
+        raise UsageError(f"--seeds {options.seeds}: expected a whole number of 1 or more")
+    first = preset(options.preset, seed=options.seed, epochs=options.epochs)
+    processes = Processes.choose(options.gpus, options.processes)
+    project, warehouse = _project(options)
+    first = replace(first, sequence_length=project.published("activity_sequences", "sequence_length"))
+    print(f"reading {warehouse}", flush=True)
+    runs, evaluations = [], []
+    with scratch(_runs(options)) as folder:
+        marts = Marts.read(warehouse, first, folder)
+        print(f"read {marts.describe()}", flush=True)
+        for place in range(options.seeds):
+            config = replace(first, seed=first.seed + place)
+            print(f"seed {config.seed}, {place + 1} of {options.seeds}", flush=True)
+            runs.append(_train(options, config, processes, marts, project))
+            with warehouse.reading() as reader:
+                evaluations.append(evaluate_seed(reader, runs[-1], config.seed))
+    table = summary(evaluations, runs[0].name)
+    _load(runs[0], warehouse)
+    rows = warehouse.write_evaluations(table)
+    print(f"loaded {project.source('model_evaluations')} ({rows:,})\n")
+    print(performance_table(table.to_pandas()))
 
 
 def score(options: argparse.Namespace) -> None:
@@ -355,6 +403,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MINUTES",
         help="write a checkpoint so often, beside the one at the end of every epoch (default: 10)",
     )
+    added = command("evaluate", evaluate, runs, project)
+    added.add_argument(
+        "--seeds", type=int, default=5, metavar="N", help="how many seeds, counted from --seed (default: 5)"
+    )
+    added.add_argument("--seed", type=int, help="the first seed (default: 7)")
+    added.add_argument("--preset", default="default", help="default, or paper: the paper's model and objective")
+    added.add_argument("--epochs", type=int, help="passes over the sequences (default: the preset's)")
+    added.add_argument("--gpus", type=int, metavar="N", help="GPUs to train on (default: all there are)")
+    added.add_argument("--processes", type=int, metavar="N", help="with --gpus 0: processes on the CPU (default: 1)")
+    added.set_defaults(resume="auto", checkpoint_minutes=10.0)
     added = command("embed", embed, runs, project)
     added.add_argument("--gpus", type=int, choices=(0, 1), help="0 for the CPU (default: one GPU if there is one)")
     added.add_argument("--bundle", type=Path, help="the bundle's folder (default: that of the latest run)")

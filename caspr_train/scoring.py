@@ -45,7 +45,7 @@ def score_tables(reader: Reader) -> dict[str, pa.Table]:
     )
     for task in TASKS:
         frames[f"{task.name}_scores"] = protocol.score(read, task)
-    return {name: _arrow(frame) for name, frame in frames.items()}
+    return {name: arrow_table(frame) for name, frame in frames.items()}
 
 
 def _leaderboard(measured: pd.DataFrame, evaluations: pd.DataFrame, configured: dict) -> pd.DataFrame:
@@ -61,7 +61,7 @@ def _leaderboard(measured: pd.DataFrame, evaluations: pd.DataFrame, configured: 
     )
 
 
-def _arrow(frame: pd.DataFrame) -> pa.Table:
+def arrow_table(frame: pd.DataFrame) -> pa.Table:
     """With text as plain strings and times in microseconds, as every warehouse takes them."""
     table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()
     for place, field in enumerate(table.schema):

@@ -194,6 +194,22 @@ def write(project: Project, *statements: str) -> None:
             connection.execute(statement)
 
 
+def test_evaluate_measures_several_seeds_and_the_next_build_takes_it_over(project):
+    (newest,) = project.rows("select distinct model_version from customer_embeddings")[0]
+    once = project.rows("select count(*) from model_performance")
+    said = project.caspr("evaluate", "--seeds", "2", "--epochs", "1", "--gpus", "0")
+    assert "churn at 2025-04-02" in said and "2 seeds" in said and "rfm_mean_pool" in said
+    project.dbt("build", "--quiet", "--warn-error", "--select", "source:caspr_trained+")
+    (evaluated,) = project.rows("select distinct model_version from customer_embeddings")[0]
+    assert evaluated != newest
+    assert project.rows("select distinct seeds from model_performance") == [(2,)]
+    assert project.rows("select count(*) from model_performance") == once
+    assert project.rows("select count(*) from model_performance where seed_standard_error is null") == [(0,)]
+    of_rfm = "where learner = 'random_forest' and representation = 'rfm' and seed_standard_error = 0"
+    assert project.rows(f"select count(*) from model_performance {of_rfm}") == [(0,)]  # the learners' seeds differ too
+    project.caspr_fails(2, "--seeds 0: expected a whole number of 1 or more", "evaluate", "--seeds", "0")
+
+
 def test_old_versions_stay_until_they_are_pruned(project):
     versions = "select distinct model_version from main_trained.{} order by all"
     tables = ("customer_embeddings", "item_embeddings", "control_embeddings")

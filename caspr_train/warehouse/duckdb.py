@@ -79,6 +79,22 @@ class DuckDBWarehouse:
                 ) from None
         return rows
 
+    def write_evaluations(self, evaluations: pa.Table) -> int:
+        """Put the rows into model_evaluations, in the place of those of their model, in one transaction; how many."""
+        relation = self.project.source("model_evaluations")
+        with self._writing() as connection:
+            try:
+                version = "select distinct model_version from evaluations"
+                connection.register("evaluations", evaluations)
+                connection.execute(f"delete from {relation} where model_version in ({version})")
+                connection.execute(f"insert into {relation} by name from evaluations")
+                connection.execute("commit")
+            except duckdb.CatalogException:
+                raise
+            except duckdb.Error as error:
+                raise DataError(f"{self}: the evaluations cannot be loaded: {first_line(error)}") from None
+        return len(evaluations)
+
     def prune(self, keep: int) -> dict[str, int]:
         """Delete the vectors of all but the `keep` versions embedded last, and of who is no customer any more, in one
         transaction; deleted rows by table."""

@@ -75,6 +75,11 @@ class PostgresWarehouse:
         """Replace the tables of scores in one transaction; rows by table."""
         return self._replace(trained.of_scores(tables), "the scores")
 
+    def write_evaluations(self, evaluations: pa.Table) -> int:
+        """Put the rows into model_evaluations, in the place of those of their model; how many."""
+        rows = self._replace(trained.of_evaluations(evaluations), "the evaluations")
+        return rows["model_evaluations"]
+
     def _replace(self, tables: dict[str, NewRows], what: str) -> dict[str, int]:
         with self._connected() as connection, connection.cursor() as cursor:
             try:

@@ -77,5 +77,11 @@ def of_scores(tables: dict[str, pa.Table]) -> dict[str, NewRows]:
     return {name: NewRows(len(table), table.to_reader(65_536)) for name, table in tables.items()}
 
 
+def of_evaluations(evaluations: pa.Table) -> dict[str, NewRows]:
+    """The rows of model_evaluations, which replace those of their model only."""
+    versions = evaluations["model_version"].unique().to_pylist()
+    return {"model_evaluations": NewRows(len(evaluations), evaluations.to_reader(), versions)}
+
+
 def first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__

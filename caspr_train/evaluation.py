@@ -1,0 +1,41 @@
+"""`caspr_train evaluate`: the table of model_performance over several seeds, each with a training of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from caspr_train.scoring import TASKS, arrow_table
+from caspr_train.tasks import protocol
+from caspr_train.tasks.performance import PERFORMANCE_TYPES, performance
+from caspr_train.tasks.protocol import Task
+from caspr_train.warehouse import Reader
+
+OF_A_RUN = ("customer_embeddings", "control_embeddings")
+
+
+def evaluate_seed(reader: Reader, run: Path, seed: int) -> dict[str, pd.DataFrame]:
+    """{task: the frame of protocol.evaluate}, with the vectors of the run's folder and the marts of the warehouse."""
+
+    def read(name: str, condition: str = "") -> pd.DataFrame:
+        if name not in OF_A_RUN:
+            return reader.mart(name, condition).to_pandas()
+        with duckdb.connect() as connection:
+            vectors = connection.read_parquet(str(run / f"{name}.parquet"))
+            return (vectors.filter(condition) if condition else vectors).df()
+
+    return {task.name: protocol.evaluate(read, task, seed) for task in TASKS}
+
+
+def summary(evaluations: list[dict[str, pd.DataFrame]], model_version: str) -> pa.Table:
+    """The rows of model_evaluations: every task's performance over all seeds, under the name of the first model."""
+
+    def of_task(task: Task) -> pd.DataFrame:
+        parts = [evaluation[task.name] for evaluation in evaluations if len(evaluation[task.name])]
+        return performance(pd.concat(parts) if parts else evaluations[0][task.name], task)
+
+    rows = pd.concat([of_task(task) for task in TASKS], ignore_index=True).astype(PERFORMANCE_TYPES)
+    return arrow_table(rows.assign(model_version=model_version))
