@@ -69,7 +69,8 @@ def finetune(
     DataError: no labels are known, or a customer of the marts has no sequence.
     """
     read = reading(reader, run)
-    parts, values = [], []
+    parts: list[pd.DataFrame] = []
+    values: list[dict] = []
     for seed in seeds:
         print(f"seed {seed}, {len(parts) + 1} of {len(seeds)}", flush=True)
         evaluation = protocol.evaluate(read, task, seed)
@@ -241,8 +242,8 @@ def curve_text(curve: pd.DataFrame) -> str:
         seeds = int(block["seeds"].max())
         lines = [["learner", "representation", *(f"{name} labels" for name in columns)]]
         for (learner, name), mine in block.groupby(["learner", "representation"], sort=False):
-            cells = {row.labels: f"{100 * row.value:.1f} ± {100 * row.standard_error:.1f}" for row in mine.itertuples()}
-            lines.append([learner, name, *(cells.get(column, "") for column in columns)])
+            found = {row.labels: f"{100 * row.value:.1f} ± {100 * row.standard_error:.1f}" for row in mine.itertuples()}
+            lines.append([learner, name, *(found.get(column, "") for column in columns)])
         widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
         text = [
             f"{block['task'].iloc[0]} at {cutoff_at:%Y-%m-%d}: {block['metric'].iloc[0]} x 100, mean of {seeds} seeds"

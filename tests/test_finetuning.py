@@ -1,4 +1,4 @@
-"""Fine-tuning: it learns what labels say and nothing else, from customers that it does not score, the same each time."""
+"""Fine-tuning: it learns what labels say and nothing else, from customers that it does not score, the same twice."""
 
 from types import SimpleNamespace
 
