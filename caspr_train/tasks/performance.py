@@ -168,7 +168,8 @@ def _rivals(value: dict[Key, float], learner: str, metric: str) -> list[Key]:
 
 
 def _best(keys: list[Key], value: dict[Key, float]) -> Key | None:
-    return max(keys, key=lambda key: (-value[key] if key[2] in LOWER_IS_BETTER else value[key], key), default=None)
+    defined = [key for key in keys if value[key] == value[key]]
+    return max(defined, key=lambda key: (-value[key] if key[2] in LOWER_IS_BETTER else value[key], key), default=None)
 
 
 def _difference(

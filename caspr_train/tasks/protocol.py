@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from caspr_train.errors import DataError
-from caspr_train.tasks import learners, sample
+from caspr_train.tasks import bg_nbd, learners, sample
 from caspr_train.tasks.frames import Read
 from caspr_train.tasks.representations import (
     BLOCKS,
@@ -58,6 +58,7 @@ class Task:
 
     name: as in model_performance. labels: the mart that holds them, with the column `label` names where a fit may
     know less than a measurement (`known_labels`: {label: column}). headline: the metric that decides the champion.
+    of_purchases: the scores that BG/NBD's frame (bg_nbd.SCORE_TYPES) gives, for the row `bg_nbd` of the table.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Task:
     statistics: Statistics
     headline: str
     known_labels: dict[str, str] | None = None
+    of_purchases: Callable[[pd.DataFrame], dict[str, np.ndarray]] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,14 @@ class Round:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked at one evaluate cutoff. `fit` and `target` are positions in `marts.rows`: rows to fit on and rows
-    to score. `known` and `values` hold by each target's score what a fit may know and what is true, [rows]."""
+    """What is asked at one evaluate cutoff, of the customers that the condition `measured` chooses.
+
+    `fit` and `target` are positions in `marts.rows`: rows to fit on and rows to score. `known` and `values` hold, by
+    each target's score, what a fit may know and what is true, [rows].
+    """
 
     turn: Round
+    measured: str
     marts: Representations
     fit: np.ndarray
     target: np.ndarray
@@ -97,15 +103,18 @@ class Question:
         self, task: Task, seed: int, learner: str, representation: str, scores: dict[str, np.ndarray], note: str
     ) -> pd.DataFrame:
         """The rows of an evaluation: `scores` are {score: [target]}."""
-        return self.marts.rows.iloc[self.target].assign(
-            seed=seed,
+        return self.asked(task, seed).assign(
             learner=learner,
             representation=representation,
             is_control=representation in CONTROLS,
-            **{one.label: self.values[one.score][self.target] for one in task.targets},
             **scores,
             note=note,
         )
+
+    def asked(self, task: Task, seed: int) -> pd.DataFrame:
+        """The target's keys, the seed and what is true."""
+        truth = {one.label: self.values[one.score][self.target] for one in task.targets}
+        return self.marts.rows.iloc[self.target].assign(seed=seed, **truth)
 
 
 def evaluate(read: Read, task: Task, seed: int = 1, representations: Sequence[str] = tuple(BLOCKS)) -> pd.DataFrame:
@@ -113,7 +122,8 @@ def evaluate(read: Read, task: Task, seed: int = 1, representations: Sequence[st
 
     One row a customer with a known label at an evaluate cutoff, learner and representation that the marts allow.
     `read` gives the marts rfm_features, customer_profiles, content_features, customer_embeddings, control_embeddings,
-    cutoffs, customer_counts and the task's labels. Marts without rows give an empty frame of the same types.
+    cutoffs, customer_counts, task_settings, rfm_scores and the task's labels. Marts without rows give an empty frame of
+    the same types.
     """
     parts = []
     for question in questions(read, task, seed, representations):
@@ -124,6 +134,7 @@ def evaluate(read: Read, task: Task, seed: int = 1, representations: Sequence[st
             for learner in learners.LEARNERS:
                 scores, remarks = answer_by(question, task, representation, learner, seed)
                 parts.append(question.answer(task, seed, learner, representation, scores, "; ".join(notes + remarks)))
+        parts += _of_purchases(read, task, question.measured, question.asked(task, seed))
     return evaluation(parts, task)
 
 
@@ -145,7 +156,7 @@ def questions(
         target = np.flatnonzero((at == turn.cutoff_at).to_numpy() & values["is_labelled"])
         fit = np.flatnonzero(at.isin(turn.fit_cutoffs).to_numpy() & known["is_labelled"])
         if len(target) and len(fit):
-            yield Question(turn, marts, fit, target, known, values)
+            yield Question(turn, measured, marts, fit, target, known, values)
 
 
 def answer_by(
@@ -252,6 +263,28 @@ def score_types(task: Task) -> dict[str, str]:
 
 
 _NOTE = {"note": "string"}
+
+
+def _of_purchases(read: Read, task: Task, measured: str, rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """The same rows scored by BG/NBD, which knows dates and amounts of purchases only and needs no labels.
+
+    None where the task is about something else, where the extra `btyd` is not installed, or where too few bought again.
+    """
+    if task.of_purchases is None or not bg_nbd.is_available():
+        return []
+    settings = read("task_settings", "")
+    settings = settings[(settings["task"] == task.name) & settings["is_about_purchases"].astype(bool)]
+    if settings.empty:
+        return []
+    scores = bg_nbd.bg_nbd_scores(
+        read("rfm_scores", measured), int(settings["horizon_days"].iloc[0]), str(settings["rfm_period"].iloc[0])
+    )
+    mine = rows[KEYS].merge(scores, how="left", on=KEYS)
+    if mine["churn_probability"].isna().all():
+        return []
+    columns = task.of_purchases(mine)
+    known = {"learner": "bg_nbd", "representation": "rfm", "is_control": False, "note": mine["note"].to_numpy()}
+    return [rows.assign(**columns, **known)]
 
 
 def _customers(read: Read) -> int:
