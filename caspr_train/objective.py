@@ -14,17 +14,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from caspr_train.config import Config
-from caspr_train.sequences import FUTURE_TARGETS, PAD, Batch
+from caspr_train.sequences import FUTURE_TARGETS, HORIZON_SHARES, PAD, Batch
 
 if TYPE_CHECKING:
     from caspr_train.model import Caspr
 
+FUTURES = len(HORIZON_SHARES) * len(FUTURE_TARGETS)
 LOOKS_AHEAD = "an objective that looks past the window needs windows with horizon_seconds above 0"
 
 
 @dataclass
 class LossSums:
-    """Sums of losses: masked [c + n] and next [c + n] in the order of the attributes, future [len(FUTURE_TARGETS)]."""
+    """Sums of losses: masked [c + n] and next [c + n] in the order of the attributes; future [FUTURES], the
+    targets of the first horizon first."""
 
     masked: Tensor
     next: Tensor
@@ -42,7 +44,7 @@ class Denominators(LossSums):
 
     @classmethod
     def from_flat(cls, flat: Tensor) -> Denominators:
-        per_event = (len(flat) - len(FUTURE_TARGETS)) // 2
+        per_event = (len(flat) - FUTURES) // 2
         return cls(flat[:per_event], flat[per_event : 2 * per_event], flat[2 * per_event :])
 
 
@@ -64,11 +66,11 @@ def count_targets(batch: Batch, hide: Tensor) -> Denominators:
     numbers = (~batch.numbers.isnan() & hide[..., None]).sum((0, 1))
     masked = torch.cat([hide.sum().expand(categories), numbers]).double()
     if batch.next_categories is None or batch.next_numbers is None or batch.future is None:
-        return Denominators(masked, torch.zeros_like(masked), masked.new_zeros(len(FUTURE_TARGETS)))
+        return Denominators(masked, torch.zeros_like(masked), masked.new_zeros(FUTURES))
     following = torch.cat(
         [(batch.next_categories != PAD).sum(0).double(), (~batch.next_numbers.isnan()).sum(0).double()]
     )
-    return Denominators(masked, following, (~batch.future.isnan()).sum(0).double())
+    return Denominators(masked, following, (~batch.future.isnan()).sum(0).flatten().double())
 
 
 def masked_events(batch: Batch, hide: Tensor, states: Tensor, compact: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,31 +91,33 @@ def masked_events(batch: Batch, hide: Tensor, states: Tensor, compact: bool) -> 
 def loss_sums(
     model: Caspr,
     batch: Batch,
-    asked: tuple[Tensor, Tensor, Tensor],
+    asked: tuple[Tensor, Tensor, Tensor] | None,
     embedding: Tensor,
     negatives: dict[str, Tensor] | None = None,
 ) -> LossSums:
-    """`asked`: as masked_events gives it; `embedding`: ν_E; `negatives`: as Caspr.draw_negatives, None: exact."""
-    masked = _event_losses(model, *asked, negatives)
-    following = torch.zeros_like(masked)
+    """`asked`: as masked_events gives it, None: nothing is masked; `embedding`: ν_E; `negatives`: as
+    Caspr.draw_negatives, None: exact."""
+    nothing = embedding.new_zeros(batch.categories.shape[-1] + batch.numbers.shape[-1], dtype=torch.float32)
+    masked = nothing if asked is None else _event_losses(model, *asked, negatives)
+    following = nothing
     if model.next_event is not None:
         assert batch.next_categories is not None and batch.next_numbers is not None, LOOKS_AHEAD
         following = _event_losses(
             model, model.next_event(embedding), batch.next_categories, batch.next_numbers, negatives
         )
-    future = masked.new_zeros(len(FUTURE_TARGETS))
+    future = masked.new_zeros(FUTURES)
     if model.future_head is not None:
         assert batch.future is not None, LOOKS_AHEAD
-        amounts = (batch.future[:, 2:] - model.future_mean) / model.future_scale
-        target = torch.cat([batch.future[:, :2], amounts], dim=1)
-        future = _future_losses(model.future_head(embedding).float(), target)
+        amounts = (batch.future[..., 2:] - model.future_mean) / model.future_scale
+        target = torch.cat([batch.future[..., :2], amounts], dim=-1)
+        future = _future_losses(model.future_head(embedding).float().view_as(target), target)
     return LossSums(masked, following, future)
 
 
 def weighted(sums: LossSums, denominators: Denominators, config: Config) -> Tensor:
     """One scalar: each objective is the mean over its attributes, each attribute the mean over its valid targets."""
     return (
-        (sums.masked / denominators.masked.clamp(min=1)).mean()
+        config.masked_weight * (sums.masked / denominators.masked.clamp(min=1)).mean()
         + config.next_event_weight * (sums.next / denominators.next.clamp(min=1)).mean()
         + config.future_window_weight * (sums.future / denominators.future.clamp(min=1)).mean()
     ).float()
@@ -137,9 +141,9 @@ def _event_losses(
 
 
 def _future_losses(predicted: Tensor, target: Tensor) -> Tensor:
-    """Sums [4]: binary cross-entropy for the two questions, squared error for the two amounts; NaN is not known."""
+    """Sums [FUTURES]: binary cross-entropy of the two questions, squared error of the two amounts; NaN is not known."""
     known = ~target.isnan()
     target = target.nan_to_num()
-    asked = F.binary_cross_entropy_with_logits(predicted[:, :2], target[:, :2], reduction="none")
-    amount = (predicted[:, 2:] - target[:, 2:]).square()
-    return (torch.cat([asked, amount], dim=1) * known).sum(0)
+    asked = F.binary_cross_entropy_with_logits(predicted[..., :2], target[..., :2], reduction="none")
+    amount = (predicted[..., 2:] - target[..., 2:]).square()
+    return (torch.cat([asked, amount], dim=-1) * known).sum(0).flatten()

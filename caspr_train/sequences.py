@@ -29,8 +29,10 @@ RESERVED = 3
 SECONDS_PER_DAY = 86_400.0
 
 # What the future-window objective predicts, in this order: did anything happen, did money move, how many activities
-# (log(1 + n)), how much money (signed logarithm).
+# (log(1 + n)), how much money (signed logarithm); within the horizon and within these shares of it, because a history
+# that is shorter than the horizon has no window whose whole horizon is known.
 FUTURE_TARGETS = ("any_activity", "any_money", "activities", "money")
+HORIZON_SHARES = (1.0, 0.25, 0.0625)
 
 
 @dataclass
@@ -172,7 +174,8 @@ class Batch:
     # What follows the window; only objectives look at it, the encoder never does.
     next_categories: Tensor | None = None  # [b, sequence categorical] int64, PAD where nothing is known
     next_numbers: Tensor | None = None  # [b, sequence numerical + 1] float32, NaN where nothing is known
-    future: Tensor | None = None  # [b, len(FUTURE_TARGETS)] float32, NaN where the horizon would pass the cutoff
+    # [b, horizons, len(FUTURE_TARGETS)] float32, NaN where a horizon would pass the cutoff
+    future: Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """The batch with every tensor changed."""
@@ -298,22 +301,23 @@ class Windows:
         s = self.sequences
         known = end < s.offsets[which + 1]
         row = torch.where(known, end, end - 1)
-        until = self._rows_before(which, instant - self.horizon_seconds)
-        count = (until - end).double()
         rows = end[:, None] + torch.arange(self._longest, device=which.device)
         spent = s.money[rows.clamp(max=len(s.money) - 1)].double()
-        moved = (rows < until[:, None]) & ~torch.isnan(spent)
-        money = torch.where(moved, spent, 0.0).sum(1)
-        future = torch.stack(
-            [(count > 0).double(), moved.any(1).double(), torch.log1p(count), money.sign() * money.abs().log1p()], dim=1
-        )
-        # A horizon that passes the cutoff is not known: the sequence ends there, the customer's life need not.
-        future[instant < self.horizon_seconds] = torch.nan
+        futures = []
+        for share in HORIZON_SHARES:
+            horizon = max(1, round(share * self.horizon_seconds))
+            until = self._rows_before(which, instant - horizon)
+            count = (until - end).double()
+            moved = (rows < until[:, None]) & ~torch.isnan(spent)
+            money = torch.where(moved, spent, 0.0).sum(1)
+            targets = [(count > 0).double(), moved.any(1).double(), count.log1p(), money.sign() * money.abs().log1p()]
+            # A horizon that passes the cutoff is not known: the sequence ends there, the customer's life need not.
+            futures.append(torch.stack(targets, dim=1).masked_fill((instant < horizon)[:, None], torch.nan))
         return replace(
             batch,
             next_categories=torch.where(known[:, None], s.categories[row].long(), PAD),
             next_numbers=torch.where(known[:, None], s.numbers[row].float(), torch.nan),
-            future=future.float(),
+            future=torch.stack(futures, dim=1).float(),
         )
 
 

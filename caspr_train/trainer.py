@@ -141,6 +141,11 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
     progress.close()
     if best:
         model.load_state_dict(best)
+    if config.named_columns:
+        which = fit[:: math.ceil(len(fit) / MOST_VALIDATED)].to(windows.sequences.device)
+        model.turn_to_axes(
+            torch.cat([_latent(model, windows, part, device) for part in which.split(PIECE[device.type])])
+        )
 
     if rank == 0:
         metrics = {
@@ -172,10 +177,10 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
 def validate(model: Caspr, windows: Windows, which: Tensor, job: Job) -> dict[str, Any] | None:
     """Loss on sequences that were not fitted, with masks and instants that are the same every time; None without any.
 
-    Parts are means over the valid targets: `masked` and `next` by attribute (categorical first), `future` by
-    FUTURE_TARGETS. Beside each `masked` stands what knowing nothing but the frequencies gives, in `baseline`: the
-    entropy of a categorical attribute's masked values, the variance of a numerical one's. What was learnt is the
-    difference.
+    Parts are means over the valid targets: `masked` and `next` by attribute (categorical first), `future` by horizon
+    and FUTURE_TARGETS; None where the objective is off. In `baseline` stands what knowing nothing but the frequencies
+    of the masked events gives: the entropy of a categorical attribute, the variance of a numerical one. What was learnt
+    is the difference.
     """
     config = job.config
     if not len(which):
@@ -208,11 +213,22 @@ def validate(model: Caspr, windows: Windows, which: Tensor, job: Job) -> dict[st
     variances = moments[2] / amount - (moments[1] / amount).square()
     return {
         "loss": float(weighted(totals, targets, config)),
-        "masked": means.masked.tolist(),
+        "masked": means.masked.tolist() if config.masked_weight else None,
         "baseline": [_entropy(frequency) for frequency in frequencies] + variances.clamp(min=0).tolist(),
         "next": means.next.tolist() if model.next_event is not None else None,
         "future": means.future.tolist() if model.future_head is not None else None,
     }
+
+
+@torch.no_grad()
+def _latent(model: Caspr, windows: Windows, which: Tensor, device: torch.device) -> Tensor:
+    """ν_E [b, embedding_width] of the sequences `which` [b] at their cutoff."""
+    was_training = model.training
+    model.eval()
+    (batch,) = batches(windows, [(which, None)], device)
+    latent = model.latent(batch)
+    model.train(was_training)
+    return latent
 
 
 def _entropy(frequencies: Tensor) -> float:
