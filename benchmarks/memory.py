@@ -1,34 +1,40 @@
-"""Memory of packing, training steps and embedding for any number of customers: `python -m benchmarks.memory`.
+"""Memory of packing, training and embedding for any number of customers: `python -m benchmarks.memory`.
 
 Customers are made up column by column and come as Arrow batches, as from a warehouse: 15 activities each, with the six
 categorical attributes of KKBOX (41, 38, 2, 2, 22 and 6 values) and six numbers. The package's own code packs, trains
-and embeds. Memory is that of this process: anonymous (its own) and of files (mapped pages, which the system takes back
-when it needs them), the peaks of each and of their sum. Vectors are computed for `--embed` customers; the hash of the
-input, for which every page is read, for all.
+for one epoch, or for `--minutes` of one, and embeds everybody into a Parquet file. Memory is that of this process:
+anonymous (its own) and of files (mapped pages, which the system takes back when it needs them), the peaks of each and
+of their sum.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
 
+from caspr_train import checkpoint
 from caspr_train.bundle import Bundle, shape_of
 from caspr_train.config import preset
-from caspr_train.embedding import Embedder
+from caspr_train.embedding import write_customer_embeddings
 from caspr_train.encoding import Encoding
+from caspr_train.learner import Job
 from caspr_train.model import Caspr
-from caspr_train.objective import count_targets, draw_mask
-from caspr_train.packing import pack_folder
+from caspr_train.packing import keys_of, pack_folder
 from caspr_train.schema import Attribute, Schema
-from caspr_train.sequences import PackedSequences, Windows
+from caspr_train.sequences import PackedSequences
+from caspr_train.stopping import Stopped
+from caspr_train.trainer import train
 
 T = 15
 VALUES = (41, 38, 2, 2, 22, 6)
@@ -102,14 +108,33 @@ class Peak:
         self.anonymous = self.files = self.both = 0
 
 
+def trained(folder: Path, job: Job, minutes: float) -> Caspr:
+    """Train for one epoch; after `minutes` it is told to stop, as with Ctrl-C, and the model is the checkpoint's."""
+    timer = threading.Timer(60 * minutes, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.daemon = True
+    timer.start()
+    try:
+        return train(0, 1, torch.device("cpu"), folder, job)
+    except Stopped as stopped:
+        print(stopped, flush=True)
+    finally:
+        timer.cancel()
+    read = checkpoint.newest(folder / "checkpoints", job.identity)
+    assert read is not None
+    model = Caspr(job.config, job.shape)
+    model.load_state_dict({k.removeprefix("model."): v for k, v in read[1].items() if k.startswith("model.")})
+    return model
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--customers", type=int, default=1_000_000)
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--embed", type=int, default=131_072, help="customers whose vectors are computed")
+    parser.add_argument("--preset", default="paper")
+    parser.add_argument("--batch-size", type=int, default=8192)
+    parser.add_argument("--minutes", type=float, default=5.0, help="the longest that is trained")
     parser.add_argument("--folder", type=Path, help="where to pack (default: a temporary folder)")
     options = parser.parse_args()
-    config, peak = preset("paper"), Peak()
+    config, peak = preset(options.preset, batch_size=options.batch_size, epochs=1), Peak()
     with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
         folder, started = Path(temporary) / "packed", time.perf_counter()
         encoding = Encoding(SCHEMA).fit(activities(options.customers), profiles(options.customers))
@@ -121,30 +146,19 @@ def main() -> None:
         size = sum(path.stat().st_size for path in folder.glob("*.npy"))
         print(f"packed {options.customers:,} customers x {T} x 12 attributes: {size / 1e6:,.1f} MB", flush=True)
 
-        started, sequences = time.perf_counter(), PackedSequences.load(folder)
-        windows = Windows(sequences, T, encoding.days_scaler)
-        torch.manual_seed(0)
-        model = Caspr(config, shape_of(encoding))
-        optimizer = torch.optim.Adam(model.parameters(), fused=True)
-        for which in torch.randperm(len(sequences)).split(config.batch_size)[: options.steps]:
-            batch = windows.cut(which)
-            hide = draw_mask(batch.valid, config.mask_share, torch.rand(len(which), T))
-            loss, _ = model(batch, hide, count_targets(batch, hide))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-        peak.said(f"{options.steps} training steps", started)
+        started = time.perf_counter()
+        looks_ahead = config.next_event_weight or config.future_window_weight
+        horizon = 90 * 86_400 if looks_ahead else 0
+        job = Job(config, shape_of(encoding), encoding.days_scaler, horizon, {"benchmark": "memory"})
+        model = trained(Path(temporary), job, options.minutes)
+        peak.said("train", started)
 
+        started, out = time.perf_counter(), Path(temporary) / "customer_embeddings.parquet"
         bundle = Bundle("benchmark", config, encoding, model.state_dict(), {}, {})
-        with Embedder(bundle, sequences) as embedder:
-            started = time.perf_counter()
-            for which in torch.arange(len(sequences)).split(65_536):
-                embedder.windows.input_hash(which)
-            peak.said("hash all inputs", started)
-            started = time.perf_counter()
-            for which in torch.arange(min(options.embed, len(sequences))).split(65_536):
-                embedder.vectors(which)
-            peak.said(f"embed {min(options.embed, len(sequences)):,}", started)
+        packed = [(PackedSequences.load(folder), keys_of(folder))]
+        rows = write_customer_embeddings(out, bundle, packed, datetime(2025, 1, 1))
+        peak.said(f"embed {rows.computed:,}", started)
+        print(f"{out.name}: {out.stat().st_size / 1e6:,.1f} MB", flush=True)
 
 
 if __name__ == "__main__":

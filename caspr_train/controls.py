@@ -105,7 +105,7 @@ class MeanPool:
     def of(self, batch: Batch) -> Tensor:
         """[b, columns] float32."""
         numbers = torch.cat([batch.numbers, batch.days_before[..., None]], dim=-1)
-        missing = numbers.isnan() & batch.valid[..., None]
-        columns = [numbers.nan_to_num(), missing.float()]
+        columns = [numbers.nan_to_num(), numbers.isnan().float()]
         columns += [table[batch.categories[..., i]] for i, table in enumerate(self.tables)]
-        return torch.cat(columns, dim=-1).sum(1) / batch.valid.sum(1, keepdim=True)
+        there = torch.cat(columns, dim=-1) * batch.valid[..., None]
+        return there.sum(1) / batch.valid.sum(1, keepdim=True)

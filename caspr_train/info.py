@@ -15,7 +15,10 @@ from caspr_train.sequences import RESERVED
 
 # Lists in metrics["validation"] with an entry for each attribute, the categorical ones first (see trainer.validate).
 BY_ATTRIBUTE = ("masked", "baseline", "next")
-LEARNT = "learnt of held-out customers: cross-entropy or squared error, and as baseline the entropy or variance"
+LEARNT = (
+    "learnt of held-out customers: cross-entropy or squared error, and as baseline what the frequencies of the fitted "
+    "ones or the mean give"
+)
 
 
 def info_text(bundle: Bundle, folder: Path) -> str:

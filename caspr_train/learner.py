@@ -21,6 +21,9 @@ from caspr_train.sequences import Batch, Cut, PackedSequences, Windows, batches
 
 # A step's share of a process is worked through in pieces: on a CPU they fit the cache, on a GPU they fit the memory.
 PIECE = {"cpu": 256, "cuda": 16_384}
+# On a CPU windows of one length go together, and a piece is cut in two where that saves more padded places than this:
+# about what the operators of one more piece cost. (On a GPU to ask for a length is to wait for the device.)
+WORTH_A_PIECE = 512
 CUT = 16_384  # windows are cut out of the sequences so many at once: that costs less by the dozen
 
 # What random numbers are for; each purpose has a stream of its own.
@@ -130,9 +133,7 @@ class Learner:
         stream = batches(self.windows, cuts, self.device) if stream is None else stream
         pieces = []
         for batch, chances in zip(islice(stream, len(cuts)), noise.split(CUT), strict=True):
-            for piece in batch.split(PIECE[self.device.type]):
-                here, chances = chances[: len(piece.valid)], chances[len(piece.valid) :]
-                pieces.append((piece, draw_mask(piece.valid, self.config.mask_share, here)))
+            pieces += cut_up(batch, draw_mask(batch.valid, self.config.mask_share, chances))
         return pieces
 
     def _seed_dropout(self, step: int) -> None:
@@ -147,6 +148,15 @@ class Learner:
         if wait and isinstance(self.ddp, DistributedDataParallel):
             return self.ddp.no_sync()
         return contextlib.nullcontext()
+
+
+def cut_up(batch: Batch, hide: Tensor) -> list[tuple[Batch, Tensor]]:
+    """The windows and their masks [b, t] in pieces that are worked through one after the other."""
+    device = batch.valid.device.type
+    if device != "cpu":
+        return list(zip(batch.split(PIECE[device]), hide.split(PIECE[device]), strict=True))
+    pieces = batch.by_length(PIECE[device], WORTH_A_PIECE)
+    return [(piece, hide[which, -piece.valid.shape[1] :]) for piece, which in pieces]
 
 
 def _places(batch: int, rank: int, count: int) -> slice:

@@ -1,4 +1,4 @@
-"""What dbt's Python models do, for warehouses that run none: marts in, tables of evaluations and scores out."""
+"""What dbt's Python models do, for warehouses that run none: marts in, tables of what they make out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from caspr_train.errors import UsageError
 from caspr_train.project import DbtProject
-from caspr_train.tasks import protocol
+from caspr_train.tasks import neighbours, protocol, segments
 from caspr_train.tasks.churn import CHURN
 from caspr_train.tasks.lifetime_value import LIFETIME_VALUE
 from caspr_train.tasks.performance import performance
@@ -45,6 +45,9 @@ def score_tables(reader: Reader) -> dict[str, pa.Table]:
     )
     for task in TASKS:
         frames[f"{task.name}_scores"] = protocol.score(read, task)
+    frames["segment_assignments"] = assignments = segments.segments(read)
+    frames["segment_differences"] = segments.differences(assignments, read)
+    frames["nearest_customers"] = neighbours.similar(read)
     return {name: arrow_table(frame) for name, frame in frames.items()}
 
 

@@ -27,6 +27,7 @@ from caspr_train.files import whole_folder
 PAD, UNK, MISSING = 0, 1, 2  # no activity here; a value not seen at the train cutoff; the value is null
 RESERVED = 3
 SECONDS_PER_DAY = 86_400.0
+SLICE = 65_536  # sequences looked at together where all are: mapped ones may be larger than the memory
 
 # What the future-window objective predicts, in this order: did anything happen, did money move, how many activities
 # (log(1 + n)), how much money (signed logarithm); within the horizon and within these shares of it, because a history
@@ -71,6 +72,18 @@ class PackedSequences:
     @property
     def nbytes(self) -> int:
         return sum(tensor.nbytes for tensor in self.tensors().values())
+
+    def count_values(self, of: Tensor, cardinalities: list[int]) -> list[Tensor]:
+        """How many activities of the sequences marked in `of` [n] bool have each code: [cardinality] int64 for each
+        categorical attribute."""
+        of = of.to(self.device)
+        counts = [torch.zeros(n, dtype=torch.int64, device=self.device) for n in cardinalities]
+        for first in range(0, len(self), SLICE):
+            offsets = self.offsets[first : first + SLICE + 1]
+            mine = of[first : first + SLICE].repeat_interleave(offsets.diff())
+            for count, codes in zip(counts, self.categories[offsets[0] : offsets[-1]][mine].unbind(1), strict=True):
+                count += torch.bincount(codes, minlength=len(count))
+        return counts
 
     def placed(self, device: torch.device) -> PackedSequences:
         """On the device if it is a GPU with free memory for twice their size, else as they are: see `batches`."""
@@ -185,6 +198,29 @@ class Batch:
         """Batches of at most `size` of its windows, in order; views of its tensors."""
         starts = range(0, len(self.valid), size)
         return [self.map(lambda tensor, at=start: tensor[at : at + size]) for start in starts]  # type: ignore[misc]
+
+    def by_length(self, size: int, worth: int) -> list[tuple[Batch, Tensor]]:
+        """Batches of windows of about one length, shortest first, without the places before their longest; and which
+        windows [n] each is of.
+
+        At most `size` windows a batch, and a batch is cut in two where that leaves out more than `worth` places. Which
+        window goes where depends on the lengths alone, so that a step stays a function of its number.
+        """
+        lengths, order = self.valid.sum(1).sort(stable=True)
+        found, to_cut = [], [(0, len(order))]
+        while to_cut:
+            first, end = to_cut.pop()
+            # What the places of the first i + 1 of them are fewer by where they stand alone.
+            saved = (lengths[end - 1] - lengths[first:end]) * torch.arange(1, end - first + 1)
+            best = int(saved.argmax())
+            if saved[best] > worth or end - first > size:
+                middle = first + 1 + best if saved[best] > worth else (first + end) // 2
+                to_cut += [(middle, end), (first, middle)]
+                continue
+            which, beginning = order[first:end], self.valid.shape[1] - int(lengths[end - 1])
+            cut = {f: getattr(self, f)[which, beginning:] for f in ("categories", "numbers", "days_before", "valid")}
+            found.append((replace(self.map(lambda tensor, at=which: tensor[at]), **cut), which))  # type: ignore[misc]
+        return found
 
 
 @dataclass

@@ -16,12 +16,12 @@ from caspr_train import checkpoint
 from caspr_train.checkpoint import Progressed
 from caspr_train.distributed import add_over_processes, from_first
 from caspr_train.errors import DataError
-from caspr_train.learner import INSTANTS, ORDER, PIECE, VALIDATION, Job, Learner, draws, learning_rate
+from caspr_train.learner import CUT, INSTANTS, ORDER, VALIDATION, Job, Learner, cut_up, draws, learning_rate
 from caspr_train.log import TrainingLog
 from caspr_train.model import Caspr
 from caspr_train.objective import LOOKS_AHEAD, Denominators, count_targets, draw_mask, weighted
 from caspr_train.progress import Progress
-from caspr_train.sequences import PackedSequences, Windows, batches, load_held_out
+from caspr_train.sequences import PAD, PackedSequences, Windows, batches, load_held_out
 from caspr_train.stopping import Stop, Stopped, remembered
 
 __all__ = ["Job", "Learner", "learning_rate", "train", "validate"]
@@ -64,8 +64,11 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
     log = TrainingLog(folder) if rank == 0 else None
     if log:
         log.write("begin", progressed.step, steps=steps, epochs=epochs, processes=count, resumed=progressed.resumed)
+    seen_values: list[Tensor] = []
     if rank == 0:
-        validate(model, windows, validation[:512], job)  # a broken evaluation should show in the first second
+        seen_values = windows.sequences.count_values(~held_out, job.shape.sequence_cardinalities)
+        # A broken evaluation should show in the first second.
+        validate(model, windows, validation[:512], job, seen_values)
     progress = Progress(steps_per_epoch, epochs, progressed.step, quiet=rank > 0)
     saved_at = time.monotonic()
 
@@ -114,7 +117,9 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
             entry: dict[str, Any] = {"epoch": epoch + 1, "train_loss": train_loss, "validation_loss": None}
             if len(validation) and ((epoch + 1) % epochs_between_validations == 0 or epoch + 1 == epochs):
                 # One judge: on hosts that round differently the processes might not agree when to end.
-                judged = json.dumps(validate(model, windows, validation, job)).encode() if rank == 0 else None
+                judged = None
+                if rank == 0:
+                    judged = json.dumps(validate(model, windows, validation, job, seen_values)).encode()
                 seen = json.loads(from_first(judged, device))
                 entry["validation_loss"] = seen["loss"]
                 if config.patience is None or progressed.best_loss is None or seen["loss"] < progressed.best_loss:
@@ -174,13 +179,16 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
 
 
 @torch.no_grad()
-def validate(model: Caspr, windows: Windows, which: Tensor, job: Job) -> dict[str, Any] | None:
+def validate(
+    model: Caspr, windows: Windows, which: Tensor, job: Job, seen_values: list[Tensor]
+) -> dict[str, Any] | None:
     """Loss on sequences that were not fitted, with masks and instants that are the same every time; None without any.
 
     Parts are means over the valid targets: `masked` and `next` by attribute (categorical first), `future` by horizon
-    and FUTURE_TARGETS; None where the objective is off. In `baseline` stands what knowing nothing but the frequencies
-    of the masked events gives: the entropy of a categorical attribute, the variance of a numerical one. What was learnt
-    is the difference.
+    and FUTURE_TARGETS; None where the objective is off. In `baseline` stands what knowing nothing but frequencies
+    gives: of the masked values of a categorical attribute the cross-entropy under how often the fitted customers have
+    each value (`seen_values`, as PackedSequences.count_values gives it), of a numerical one's the variance. What was
+    learnt is the difference.
     """
     config = job.config
     if not len(which):
@@ -193,13 +201,14 @@ def validate(model: Caspr, windows: Windows, which: Tensor, job: Job) -> dict[st
     sums = counts = torch.zeros(())
     frequencies = [torch.zeros(n, dtype=torch.float64) for n in job.shape.sequence_cardinalities]
     moments = torch.zeros(3, job.shape.sequence_numbers, dtype=torch.float64)  # count, sum, sum of squares
-    pieces = which.to(windows.sequences.device).split(PIECE[device.type])
-    for batch in batches(windows, ((p, None if instants is None else instants[p]) for p in pieces), device):
-        noise = torch.rand(batch.valid.shape, generator=masks).to(device)
-        hide = draw_mask(batch.valid, config.mask_share, noise)
+    parts = which.to(windows.sequences.device).split(CUT)
+    cut = batches(windows, ((p, None if instants is None else instants[p]) for p in parts), device)
+    drawn = ((batch, torch.rand(batch.valid.shape, generator=masks).to(device)) for batch in cut)
+    pieces = chain.from_iterable(cut_up(b, draw_mask(b.valid, config.mask_share, noise)) for b, noise in drawn)
+    for batch, hide in pieces:
         here = count_targets(batch, hide)
-        _, parts = model(batch, hide, here)
-        sums, counts = sums + parts.flat().double(), counts + here.flat()
+        _, losses = model(batch, hide, here)
+        sums, counts = sums + losses.flat().double(), counts + here.flat()
         for i, frequency in enumerate(frequencies):
             frequency += torch.bincount(batch.categories[..., i][hide], minlength=len(frequency)).cpu()
         numbers = batch.numbers[hide].double()
@@ -214,7 +223,7 @@ def validate(model: Caspr, windows: Windows, which: Tensor, job: Job) -> dict[st
     return {
         "loss": float(weighted(totals, targets, config)),
         "masked": means.masked.tolist() if config.masked_weight else None,
-        "baseline": [_entropy(frequency) for frequency in frequencies] + variances.clamp(min=0).tolist(),
+        "baseline": list(map(_cross_entropy, frequencies, seen_values)) + variances.clamp(min=0).tolist(),
         "next": means.next.tolist() if model.next_event is not None else None,
         "future": means.future.tolist() if model.future_head is not None else None,
     }
@@ -231,10 +240,17 @@ def _latent(model: Caspr, windows: Windows, which: Tensor, device: torch.device)
     return latent
 
 
-def _entropy(frequencies: Tensor) -> float:
-    """In nats."""
-    shares = frequencies[frequencies > 0] / frequencies.sum()
-    return float(-(shares * shares.log()).sum())
+def _cross_entropy(frequencies: Tensor, seen: Tensor) -> float:
+    """In nats, of values that come `frequencies` [n] times and were `seen` [n] times before; each code but PAD is
+    taken to have been seen once more (Laplace), so that a value that never was costs something finite.
+
+    Not the entropy of the frequencies themselves: of thousands of values most come once or not at all among the
+    held-out ones, and a distribution that was fitted on the very values it is judged by looks better than any can be.
+    """
+    shares = (seen[PAD + 1 :].double() + 1).cpu()
+    shares /= shares.sum()
+    frequencies = frequencies[PAD + 1 :]
+    return float(-(frequencies * shares.log()).sum() / frequencies.sum().clamp(min=1))
 
 
 def _resume(folder: Path, job: Job, learner: Learner) -> tuple[Progressed, dict[str, Tensor]]:

@@ -40,6 +40,14 @@
             'lifetime_value_evaluation': dict(evaluation_keys, future_revenue=real, is_high_value=flag, **value_scores),
             'lifetime_value_performance': caspr.performance_columns(),
             'lifetime_value_scores': dict(keys, **value_scores),
+            'segment_assignments': {'customer_id': text, 'cutoff_at': at, 'segment': whole, 'silhouette': real},
+            'segment_differences': {
+                'cutoff_at': at, 'segment': whole, 'difference_rank': whole, 'feature': text, 'segment_mean': real, 'customer_mean': real,
+                'standardised_difference': real, 'description': text,
+            },
+            'nearest_customers': {
+                'customer_id': text, 'cutoff_at': at, 'similarity_rank': whole, 'similar_customer_id': text, 'cosine': real,
+            },
         }) -%}
     {%- endif -%}
     {%- set schema = api.Relation.create(database=database, schema=schema_name) -%}

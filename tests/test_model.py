@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from caspr_train import learner
 from caspr_train.bundle import shape_of
 from caspr_train.config import preset
 from caspr_train.errors import UsageError
@@ -174,6 +175,25 @@ def test_the_shares_of_a_step_add_up_to_its_loss(built):
         parts.append(model(batch, hidden, counts)[0])
     torch.testing.assert_close(sum(parts), expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(counted, Denominators.flat(counts))
+
+
+def test_pieces_without_their_padding_have_the_loss_and_the_gradients_of_the_whole(built, monkeypatch):
+    monkeypatch.setattr(learner, "WORTH_A_PIECE", 30)
+    model, windows, sequences = built
+    batch = windows.cut(torch.arange(len(sequences)), windows.random_instants(torch.Generator().manual_seed(1)))
+    hide = draw_mask(batch.valid, 0.3, torch.rand(batch.valid.shape, generator=torch.Generator().manual_seed(2)))
+    counts = count_targets(batch, hide)
+    pieces = learner.cut_up(batch, hide)
+    assert len({piece.valid.shape[1] for piece, _ in pieces}) > 2 and all(hidden.any() for _, hidden in pieces)
+
+    def loss_and_gradients(parts):
+        model.zero_grad()
+        loss = sum(model(*part, counts)[0] for part in parts)
+        loss.backward()
+        return loss.detach(), {name: weight.grad.clone() for name, weight in model.named_parameters()}
+
+    whole, cut = loss_and_gradients([(batch, hide)]), loss_and_gradients(pieces)
+    torch.testing.assert_close(cut, whole, rtol=1e-4, atol=1e-6)
 
 
 def test_a_gpu_that_does_not_ask_how_many_are_masked_has_the_same_losses(built):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from caspr_train.tasks import bg_nbd
 from tests.projects import install_package
 
 SETTINGS = {
@@ -74,3 +75,13 @@ def test_both_conventions_tell_the_same_story(scores):
     assert (scores["marketing_frequency"] == scores["btyd_frequency"] + 1).all()
     # the cutoff lies one day after the last observed day
     assert (scores["marketing_recency_days"] == scores["btyd_t"] - scores["btyd_recency"] + 1).all()
+
+
+@pytest.mark.skipif(not bg_nbd.is_available(), reason="needs the extra: pip install 'caspr-train[btyd]'")
+def test_bg_nbd_and_gamma_gamma_have_the_published_parameters(scores):
+    """BG/NBD: Fader, Hardie and Lee (2005), Table 2, in weeks. Gamma-Gamma: Fader and Hardie (2013)."""
+    note = bg_nbd.bg_nbd_scores(scores, horizon_days=90)["note"].unique()
+    assert len(note) == 1
+    found = {name: float(value) for name, value in (part.split() for part in note[0].split(", "))}
+    published = {"r": 0.2426, "alpha": 4.4135, "a": 0.7929, "b": 2.4258, "p": 6.25, "q": 3.74, "v": 15.44}
+    assert found == pytest.approx(published, rel=2e-3)

@@ -57,7 +57,8 @@ def test_a_build_before_any_training_is_green_and_rests_on_rfm(project):
     customers = project.rows("select count(distinct customer_id) from activity_log")
     assert project.rows("select count(distinct customer_id) from churn_predictions") == customers
     assert project.rows("select count(distinct customer_id) from lifetime_value_predictions") == customers
-    assert project.rows("select count(*) from customer_embeddings") == [(0,)]
+    for empty in ("customer_embeddings", "customer_segments", "customer_segment_descriptions", "similar_customers"):
+        assert project.rows(f"select count(*) from {empty}") == [(0,)], empty
 
 
 def test_more_gpus_than_there_are(project):
@@ -112,6 +113,11 @@ def test_the_next_build_scores_with_the_embeddings_and_the_report_prints_the_tab
     ]
     for table in ("prediction_deciles", "prediction_reliability", "model_leaderboard"):
         assert project.rows(f"select count(distinct task) from {table}") == [(2,)], table
+    customers = project.rows("select count(distinct customer_id) from activity_log")
+    assert (
+        project.rows("select sum(customers) from customer_segment_descriptions where difference_rank = 1") == customers
+    )
+    assert project.rows("select count(*) from similar_customers where similarity_rank = 10") == customers
     said = project.caspr("report")
     assert "caspr_rfm" in said and "churn_predictions" in said and "dbt show" in said
     (printed,) = re.findall(r"^  dbt (show .*)$", said, flags=re.MULTILINE)

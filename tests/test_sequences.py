@@ -301,3 +301,32 @@ def test_runs_that_cannot_be_written_are_one_line(tmp_path):
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(DataError, match=r"cannot be written .*name another with --runs"), scratch(tmp_path / "runs"):
         pass
+
+
+@pytest.mark.parametrize("size", [256, 20, 1])
+def test_windows_of_one_length_go_together_without_their_padding(size):
+    sequences, encoding, _ = packed(CONFIG, customers=200)
+    windows = windows_of(CONFIG, sequences, encoding)
+    whole = windows.cut(torch.arange(200), windows.random_instants(torch.Generator().manual_seed(1)))
+    pieces = whole.by_length(size, worth=30)
+    assert torch.equal(torch.cat([which for _, which in pieces]).sort()[0], torch.arange(200))
+    for piece, which in pieces:
+        t = piece.valid.shape[1]
+        assert len(which) <= size and piece.valid.any(0).all() and int(whole.valid[which].sum()) == piece.valid.sum()
+        for field in fields(Batch):
+            expected = getattr(whole, field.name)[which]
+            if field.name in ("categories", "numbers", "days_before", "valid"):
+                expected = expected[:, -t:]
+            torch.testing.assert_close(getattr(piece, field.name), expected, rtol=0, atol=0, equal_nan=True)
+    assert sum(piece.valid.numel() for piece, _ in pieces) < whole.valid.numel()
+    assert len(whole.by_length(256, worth=10**6)) == 1, "nothing is halved that is not worth it"
+
+
+def test_values_are_counted_of_the_marked_sequences(monkeypatch):
+    monkeypatch.setattr("caspr_train.sequences.SLICE", 7)
+    sequences, _, _ = packed(CONFIG, customers=40)
+    of = torch.arange(40) % 3 == 0
+    rows = of.repeat_interleave(sequences.offsets.diff())
+    for place, counts in enumerate(sequences.count_values(of, [10, 60])):
+        expected = torch.bincount(sequences.categories[rows][:, place], minlength=(10, 60)[place])
+        assert torch.equal(counts, expected) and counts.sum() == rows.sum()

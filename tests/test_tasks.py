@@ -65,6 +65,9 @@ def make_tables(customers=300, seed=0, strength=1.5):
         churn_labels=labels,
         lifetime_value_labels=labels,
         cutoffs=cutoffs,
+        task_settings=pd.DataFrame(
+            {"task": ["churn", "lifetime_value"], "horizon_days": 90, "rfm_period": "day", "is_about_purchases": False}
+        ),
         customer_counts=keys.groupby("cutoff_at", as_index=False).agg(customers=("customer_id", "size")),
         model_leaderboard=board(),
     )

@@ -559,6 +559,9 @@ def test_train_score_and_report(scored_on, target):
         "lifetime_value_predictions",
         "model_performance",
         "model_leaderboard",
+        "customer_segments",
+        "customer_segment_descriptions",
+        "similar_customers",
         "customer_profiles",
         "customer_cutoffs",
     )
@@ -576,6 +579,13 @@ def test_train_score_and_report(scored_on, target):
         assert set(marts[face]["cutoff_at"].to_pylist()) == {last}
         assert sorted(marts[face]["customer_id"].to_pylist()) == sorted(at_risk), face
     assert "rfm_noise" in marts["model_performance"]["representation"].to_pylist()
+    everybody = sorted(row["customer_id"] for row in known)
+    assert sorted(marts["customer_segments"]["customer_id"].to_pylist()) == everybody
+    assert set(marts["customer_segment_descriptions"]["segment"].to_pylist()) == set(
+        marts["customer_segments"]["segment"].to_pylist()
+    )
+    assert set(marts["similar_customers"]["similar_customer_id"].to_pylist()) <= set(everybody)
+    assert sorted(set(marts["similar_customers"]["customer_id"].to_pylist())) == everybody
     said = project.caspr("report")
     assert "lightgbm" in said and "churn_predictions" in said
 
@@ -620,7 +630,8 @@ def test_a_customer_deleted_at_the_source_on_postgres(scored_on):
                 found |= {name} if cursor.fetchone() else set()
             return found
 
-    scores = {"caspr_trained.churn_scores", "caspr_trained.lifetime_value_scores"}
+    tables = ("churn_scores", "lifetime_value_scores", "segment_assignments", "nearest_customers")
+    scores = {f"caspr_trained.{table}" for table in tables}
     assert {*scores, "caspr.churn_predictions", "caspr.customer_embeddings", "caspr.activity_log"} <= tables_with("zoe")
     with project.postgres() as connection, connection.cursor() as cursor:
         for table in make_shop():

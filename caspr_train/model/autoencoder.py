@@ -92,9 +92,8 @@ class Caspr(nn.Module):
         if not self.config.named_columns:
             return latent
         numbers = torch.cat([batch.numbers, batch.days_before[..., None]], dim=-1)
-        missing = numbers.isnan() & batch.valid[..., None]
-        means = torch.cat([numbers.nan_to_num(), missing.to(numbers.dtype)], dim=-1).sum(1)
-        means = means / batch.valid.sum(1, keepdim=True)
+        columns = torch.cat([numbers.nan_to_num(), numbers.isnan().to(numbers.dtype)], dim=-1)
+        means = (columns * batch.valid[..., None]).sum(1) / batch.valid.sum(1, keepdim=True)
         return torch.cat([latent, *([self.future_head(latent)] if self.future_head else []), means], dim=-1)
 
     def latent(self, batch: Batch, hide: Tensor | None = None) -> Tensor:

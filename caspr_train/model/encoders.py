@@ -37,9 +37,13 @@ class RecurrentEncoder(nn.Module):
         self.width = 2 * config.hidden
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        """As TransformerEncoder. Padding comes first, as zeros."""
-        states, _ = self.unit(x * valid[..., None])
-        return torch.cat([_mean(states, valid), states[:, -1]], dim=-1)
+        """As TransformerEncoder. It begins at the oldest activity: padding is moved behind the latest."""
+        places = torch.arange(x.shape[1], device=x.device)
+        length = valid.sum(1, keepdim=True)
+        oldest_first = (places + x.shape[1] - length).clamp(max=x.shape[1] - 1)
+        states, _ = self.unit(x.gather(1, oldest_first[..., None].expand_as(x)))
+        latest = states.gather(1, (length - 1)[..., None].expand(-1, -1, states.shape[2]))[:, 0]
+        return torch.cat([_mean(states, places < length), latest], dim=-1)
 
 
 class PoolEncoder(nn.Module):

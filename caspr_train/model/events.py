@@ -52,10 +52,14 @@ class EventEmbedding(nn.Module):
         self.project = nn.Linear(self.position.embedding_dim + self.attributes.width, hidden)
 
     def forward(self, categories: Tensor, numbers: Tensor, hide: Tensor | None) -> Tensor:
-        """categories [b, t, c], numbers [b, t, n], hide [b, t] bool (True = masked) -> [b, t, hidden]."""
+        """categories [b, t, c], numbers [b, t, n], hide [b, t] bool (True = masked) -> [b, t, hidden].
+
+        t may be less than the model's: places are counted from the end, and the latest activity has the last one.
+        """
         b, t = categories.shape[:2]
         content = self.attributes(categories, numbers)
         if hide is not None:
             content = content.masked_fill(hide[..., None], 0.0)
-        places = self.position(torch.arange(t, device=categories.device)).expand(b, -1, -1)
+        most = self.position.num_embeddings
+        places = self.position(torch.arange(most - t, most, device=categories.device)).expand(b, -1, -1)
         return self.project(torch.cat([places, content], dim=-1))

@@ -7,6 +7,7 @@ in the unit of the monetary attribute, and negative where refunds outweigh.
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from caspr_train.tasks import metrics
 from caspr_train.tasks.protocol import Target, Task
@@ -23,6 +24,12 @@ def _statistics(labels: dict[str, np.ndarray], scores: dict[str, np.ndarray]) ->
     }
 
 
+def _of_purchases(scores: pd.DataFrame) -> dict[str, np.ndarray]:
+    """BG/NBD with Gamma-Gamma gives an expectation and no probability of being of high value: its rank stands there."""
+    revenue = scores["predicted_revenue"]
+    return {"predicted_revenue": revenue.to_numpy(), "high_value_probability": revenue.rank(pct=True).to_numpy()}
+
+
 LIFETIME_VALUE = Task(
     name="lifetime_value",
     labels="lifetime_value_labels",
@@ -32,4 +39,5 @@ LIFETIME_VALUE = Task(
     ),
     statistics=_statistics,
     headline="auroc",
+    of_purchases=_of_purchases,
 )

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from caspr_train.errors import DataError
-from caspr_train.tasks import learners, sample
+from caspr_train.tasks import bg_nbd, learners, sample
 from caspr_train.tasks.frames import Read
 from caspr_train.tasks.representations import (
     BLOCKS,
@@ -58,6 +58,7 @@ class Task:
 
     name: as in model_performance. labels: the mart that holds them, with the column `label` names where a fit may
     know less than a measurement (`known_labels`: {label: column}). headline: the metric that decides the champion.
+    of_purchases: the scores that BG/NBD's frame (bg_nbd.SCORE_TYPES) gives, for the row `bg_nbd` of the table.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Task:
     statistics: Statistics
     headline: str
     known_labels: dict[str, str] | None = None
+    of_purchases: Callable[[pd.DataFrame], dict[str, np.ndarray]] | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def evaluate(read: Read, task: Task, seed: int = 1, representations: Sequence[st
 
     One row a customer with a known label at an evaluate cutoff, learner and representation that the marts allow.
     `read` gives the marts rfm_features, customer_profiles, content_features, customer_embeddings, control_embeddings,
-    cutoffs, customer_counts and the task's labels. Marts without rows give an empty frame of the same types.
+    cutoffs, customer_counts, task_settings, rfm_scores and the task's labels. Marts without rows give an empty frame of
+    the same types.
     """
     parts = []
     turns = [turn for turn in rounds(read, task) if turn.role == "evaluate" and turn.fit_cutoffs]
@@ -123,6 +126,7 @@ def evaluate(read: Read, task: Task, seed: int = 1, representations: Sequence[st
                         note="; ".join(notes + remarks),
                     )
                 )
+        parts += _of_purchases(read, task, measured, marts.rows.iloc[target].assign(seed=seed, **truth))
     return _typed(parts, evaluation_types(task))
 
 
@@ -203,6 +207,28 @@ def score_types(task: Task) -> dict[str, str]:
 
 
 _NOTE = {"note": "string"}
+
+
+def _of_purchases(read: Read, task: Task, measured: str, rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """The same rows scored by BG/NBD, which knows dates and amounts of purchases only and needs no labels.
+
+    None where the task is about something else, where the extra `btyd` is not installed, or where too few bought again.
+    """
+    if task.of_purchases is None or not bg_nbd.is_available():
+        return []
+    settings = read("task_settings", "")
+    settings = settings[(settings["task"] == task.name) & settings["is_about_purchases"].astype(bool)]
+    if settings.empty:
+        return []
+    scores = bg_nbd.bg_nbd_scores(
+        read("rfm_scores", measured), int(settings["horizon_days"].iloc[0]), str(settings["rfm_period"].iloc[0])
+    )
+    mine = rows[KEYS].merge(scores, how="left", on=KEYS)
+    if mine["churn_probability"].isna().all():
+        return []
+    columns = task.of_purchases(mine)
+    known = {"learner": "bg_nbd", "representation": "rfm", "is_control": False, "note": mine["note"].to_numpy()}
+    return [rows.assign(**columns, **known)]
 
 
 def _customers(read: Read) -> int:

@@ -1,0 +1,28 @@
+-- What the settings say of each task that a Python model needs to know, which cannot read them.
+{%- set period = caspr.rfm_period() %}
+{%- set purchases = {
+    'churn': not caspr.churn().observed,
+    'lifetime_value': caspr.attribute_with_role('monetary') is not none,
+} %}
+
+with
+
+final as (
+    {%- for task in caspr.tasks() %}
+    select
+        {{ caspr.text_literal(task) }} as task,
+        cast({{ caspr.horizon_days(task) }} as integer) as horizon_days,
+        {{ caspr.text_literal(period) }} as rfm_period,
+        {{ 'true' if purchases.get(task) else 'false' }} as is_about_purchases
+    {%- if not loop.last %}
+    union all
+    {%- endif %}
+    {%- endfor %}
+)
+
+select
+    task,
+    horizon_days,
+    rfm_period,
+    is_about_purchases
+from final
