@@ -16,7 +16,7 @@ from caspr_train import checkpoint
 from caspr_train.checkpoint import Progressed
 from caspr_train.distributed import add_over_processes, from_first
 from caspr_train.errors import DataError
-from caspr_train.learner import CUT, INSTANTS, ORDER, VALIDATION, Job, Learner, cut_up, draws, learning_rate
+from caspr_train.learner import CUT, INSTANTS, ORDER, PIECE, VALIDATION, Job, Learner, cut_up, draws, learning_rate
 from caspr_train.log import TrainingLog
 from caspr_train.model import Caspr
 from caspr_train.objective import LOOKS_AHEAD, Denominators, count_targets, draw_mask, weighted
