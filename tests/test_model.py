@@ -234,7 +234,8 @@ def test_without_masked_recovery_every_encoder_learns_ignores_padding_and_can_be
     turned, width = model.embed(batch).detach(), config.embedding_width
     torch.testing.assert_close(turned[:, width:], before[:, width:], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(model(batch, hide, count_targets(batch, hide))[0], loss, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(torch.cdist(turned[:, :width], turned[:, :width]), torch.cdist(latent, latent))
+    far = torch.cdist(latent.double(), latent.double())
+    torch.testing.assert_close(torch.cdist(*[turned[:, :width].double()] * 2), far, atol=1e-3, rtol=1e-3)
     spread = turned[:, :width].var(0)
     assert (spread.diff() <= 1e-6).all() and turned[:, :width].mean(0).abs().max() < 1e-4
     between = torch.cov(turned[:, :width].t()).fill_diagonal_(0)
