@@ -51,8 +51,8 @@ class Config:
     gradient_clip: float = 1.0
     batch_size: int = 256  # sequences a step, over all processes together
     steps: int = 1000  # with epochs unset: as many whole epochs as make up this many steps
-    # ... but no more than this: who sees a few hundred customers that often knows them by heart, and those whom a learner
-    # is fitted on then look unlike those whom it scores
+    # ... but no more than this: who sees a few hundred customers more often knows them by heart, and those whom a
+    # learner is fitted on then look unlike those whom it scores
     most_epochs: int | None = None
     epochs: int | None = None
 
