@@ -52,6 +52,9 @@ class Config:
     gradient_clip: float = 1.0
     batch_size: int = 256  # sequences a step, over all processes together
     steps: int = 1000  # with epochs unset: as many whole epochs as make up this many steps
+    # ... but no more than this: who sees a few hundred customers more often knows them by heart, and those whom a
+    # learner is fitted on then look unlike those whom it scores
+    most_epochs: int | None = None
     epochs: int | None = None
 
     gpu_precision: str = "bf16"  # of the forward pass on a GPU: "bf16" or "fp32"; a CPU always computes in fp32
@@ -83,7 +86,7 @@ class Config:
             expect(
                 isinstance(getattr(self, name), int) and getattr(self, name) >= 1, name, "a whole number of 1 or more"
             )
-        for name in ("epochs", "patience"):
+        for name in ("epochs", "most_epochs", "patience"):
             expect(getattr(self, name) is None or getattr(self, name) >= 1, name, "a whole number of 1 or more")
         expect(isinstance(self.seed, int) and 0 <= self.seed < 2**32, "seed", "a whole number from 0 to 4294967295")
         expect(self.hidden % self.heads == 0, "hidden", f"a multiple of heads ({self.heads})")
@@ -109,8 +112,10 @@ class Config:
             )
 
     def epochs_for(self, sequences: int) -> int:
-        """Epochs over `sequences` training sequences: the configured number, or enough whole ones for `steps`."""
-        return self.epochs or max(1, math.ceil(self.steps / self.steps_per_epoch(sequences)))
+        """Epochs over `sequences` training sequences: the configured number, or enough whole ones for `steps`, at most
+        `most_epochs`."""
+        enough = max(1, math.ceil(self.steps / self.steps_per_epoch(sequences)))
+        return self.epochs or min(enough, self.most_epochs or enough)
 
     def steps_per_epoch(self, sequences: int) -> int:
         return max(1, math.ceil(sequences / self.batch_size))
@@ -144,6 +149,7 @@ PRESETS = {
         schedule="cosine",
         weight_decay=0.01,
         steps=1000,
+        most_epochs=200,
     ),
 }
 
