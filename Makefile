@@ -7,10 +7,10 @@ BIN    := $(CURDIR)/$(VENV)/bin
 EXTRAS ?= dev
 STAMP  := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-EXAMPLES := $(addprefix example-,online-retail cdnow oulad kkbox instacart google-store)
+EXAMPLES := $(addprefix example-,online-retail cdnow oulad rev2-bitcoin-otc kkbox instacart google-store)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test bench-sql dialects lint $(EXAMPLES) clean
+.PHONY: help install demo test bench-sql dialects lint $(EXAMPLES) example-rev2 clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
@@ -81,6 +81,7 @@ lint: $(STAMP) .lint/.installed ## ruff, mypy, dbt parse without a warning, dbt-
 example-online-retail: ## a real retailer's two years of invoices, all the way
 example-cdnow: ## real purchases of one cohort, money and dates only, all the way
 example-oulad: ## a real university's students, two streams and an observed outcome, all the way
+example-rev2: example-rev2-bitcoin-otc ## accounts that rate each other, and which of them are frauds, all the way
 example-kkbox: ## music subscriptions, all the way; needs files from Kaggle
 example-instacart: ## groceries without dates, all the way; needs files from Kaggle
 example-google-store: ## visits with JSON columns, all the way; needs a file from Kaggle

@@ -1,12 +1,15 @@
 """The demo shop: a simulated mail-order shop whose raw tables hold what a real one's hold, patterns and dirt included.
 
-Nothing here is real data. Two patterns are planted whose meaning lies in the ORDER of events, not in their number:
+Nothing here is real data. Three patterns are planted whose meaning lies in the ORDER of events, not in their number:
 
 * *Leaving.* Before most departures a ticket is answered, the customer writes again and hears nothing: opened,
   answered, opened. Customers who stay have as many tickets and answers in another order: opened, opened, answered.
   Both then look at product and account pages for some weeks without ordering; the one comes back, the other never.
 * *A project.* The pages compare, reviews, cart in this order start several large orders within the next three months.
   The same three pages in any other order mean nothing.
+* *A takeover.* The owner looks at the shop, then somebody resets the password from another device and opens the
+  account: within three months gift cards are bought with it, and later the owner reports the fraud. The same three
+  visits in any other order (an owner with a new device) mean nothing.
 
 Customers are made in chunks, each with a generator of its own, so that a million of them need no more memory than one
 chunk, and the customers of a chunk are the same however many chunks follow.
@@ -44,9 +47,10 @@ COUNTRIES = ("Germany", "France", "Netherlands", "United Kingdom", "UK")  # one 
 CHANNELS = ("search", "social", "referral", "email", "store")
 AGE_BANDS = ("18-24", "25-34", "35-49", "50-64", "65+")
 PAYMENTS = ("card", "paypal", "invoice", "gift_card")
-PAGES = ("home", "search", "product", "account", "compare", "reviews", "cart", "checkout")
-HOME, SEARCH, PRODUCT, ACCOUNT, COMPARE, REVIEWS, CART, CHECKOUT = range(len(PAGES))
+PAGES = ("home", "search", "product", "account", "compare", "reviews", "cart", "checkout", "password_reset")
+HOME, SEARCH, PRODUCT, ACCOUNT, COMPARE, REVIEWS, CART, CHECKOUT, PASSWORD_RESET = range(len(PAGES))
 DEVICES = ("mobile", "desktop", "tablet")
+VERDICTS = ("cleared", "fraud")
 TOPICS = ("delivery", "damaged", "invoice", "returns", "account")
 
 # -- how its customers behave; rates are per year, durations in days
@@ -60,10 +64,15 @@ PLAIN_TICKETS_A_YEAR = 0.06
 PROJECTS_A_YEAR, DECOY_BROWSING_A_YEAR = 0.50, 0.50
 SHARE_PROJECTS_DONE = 0.90
 VISITS_A_YEAR = 1.3
+TAKEOVERS_BEGIN = 365  # day; before it nobody tries
+TAKEOVERS_A_YEAR, DECOY_RESETS_A_YEAR = 0.30, 0.35
+SHARE_TAKEOVERS_USED = 0.9
+SHARE_DECOYS_REPORTED = 0.10  # and cleared
 LINGER_DAYS = (50.0, 130.0)
 
 SHORTEST_STAY_DAYS, DRIFT = 20.0, 0.3
 PROJECT_DAYS = (8.0, 85.0)
+TAKEOVER_DAYS, DAYS_TO_VERDICT = (30.0, 88.0), (3, 31)
 LINES_MORE = 0.34  # mean lines of an order beyond the first
 SHARE_LARGE_ANYWAY = 0.02
 SHARE_CHECKOUT_SEEN = 0.10
@@ -80,6 +89,18 @@ BROWSING = np.array(
         [REVIEWS, CART, COMPARE],
         [CART, COMPARE, REVIEWS],
         [CART, REVIEWS, COMPARE],
+    ]
+)
+
+# home is seen from the owner's usual device, the others from another: the first of these is a takeover, the rest is not
+RESETS = np.array(
+    [
+        [HOME, PASSWORD_RESET, ACCOUNT],
+        [HOME, ACCOUNT, PASSWORD_RESET],
+        [PASSWORD_RESET, HOME, ACCOUNT],
+        [PASSWORD_RESET, ACCOUNT, HOME],
+        [ACCOUNT, HOME, PASSWORD_RESET],
+        [ACCOUNT, PASSWORD_RESET, HOME],
     ]
 )
 
@@ -140,6 +161,15 @@ SCHEMAS = {
             "loaded_at": pa.timestamp("s"),
         }
     ),
+    "raw_fraud_reports": pa.schema(
+        {
+            "report_id": pa.string(),
+            "customer_id": pa.string(),
+            "occurred_at": pa.timestamp("s"),
+            "verdict": pa.string(),
+            "decided_at": pa.timestamp("s"),
+        }
+    ),
 }
 
 
@@ -150,10 +180,10 @@ def write_shop(
     file_format: str = "csv",
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Path]:
-    """Write the five raw tables of a shop of `customers` customers into `out_dir`; the same seed gives the same bytes.
+    """Write the six raw tables of a shop of `customers` customers into `out_dir`; the same seed gives the same bytes.
 
     `progress` is called with (customers done, customers in all) after each chunk. A table's file is replaced only once
-    all five are complete. Returns the path of each table's file.
+    all six are complete. Returns the path of each table's file.
     Raises UsageError for an argument that makes no sense and DataError when the folder cannot be written.
     """
     if isinstance(customers, bool) or not isinstance(customers, (int, np.integer)) or customers < 1:
@@ -224,10 +254,13 @@ class _CsvWriter:
 def _chunks(customers: int, seed: int) -> Iterator[dict[str, pa.Table]]:
     """Yield the tables chunk by chunk; identifiers go on counting from chunk to chunk."""
     catalogue = Catalogue.draw(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,))))
-    counted = {"customer": 0, "order": 0, "visit": 0, "ticket": 0}
+    counted = {"customer": 0, "order": 0, "visit": 0, "ticket": 0, "report": 0}
     for chunk, first in enumerate(range(0, customers, CHUNK)):
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, chunk)))
-        yield _chunk(rng, min(CHUNK, customers - first), catalogue, counted)
+        # what takeovers draw changes nothing of the rest
+        rng, takeover_rng = (
+            np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(key, chunk))) for key in (1, 2)
+        )
+        yield _chunk(rng, takeover_rng, min(CHUNK, customers - first), catalogue, counted)
 
 
 @dataclass(frozen=True)
@@ -305,7 +338,23 @@ class Episodes:
     second_answered_at: np.ndarray
 
 
-def _chunk(rng: np.random.Generator, count: int, catalogue: Catalogue, counted: dict[str, int]) -> dict[str, pa.Table]:
+@dataclass(frozen=True)
+class Takeovers:
+    """Orders as `_orders` makes them and their lines; visits with a device; reports. All times are seconds."""
+
+    orders: dict[str, np.ndarray]
+    lines: dict[str, np.ndarray]
+    visits: dict[str, np.ndarray]
+    reports: dict[str, np.ndarray]  # customer, occurred, is_fraud, decided
+
+
+def _chunk(
+    rng: np.random.Generator,
+    takeover_rng: np.random.Generator,
+    count: int,
+    catalogue: Catalogue,
+    counted: dict[str, int],
+) -> dict[str, pa.Table]:
     """Simulate `count` customers and return their rows, dirt included; `counted` is advanced by what was made."""
     people = People.draw(rng, count)
     episodes = _episodes(rng, people)
@@ -319,8 +368,18 @@ def _chunk(rng: np.random.Generator, count: int, catalogue: Catalogue, counted: 
         "raw_web_visits": _visit_rows(rng, people, visits, counted),
         "raw_support_tickets": _ticket_rows(rng, people, episodes, counted),
     }
-    counted["customer"] += count
     counted["order"] += len(orders["customer"])
+    # these rows follow those of the chunk, which stay what they are
+    takeovers = _takeovers(takeover_rng, people, orders, tables["raw_customers"], catalogue, counted)
+    more = {
+        "raw_orders": _order_rows(takeover_rng, takeovers.orders, counted),
+        "raw_order_lines": _line_rows(takeover_rng, takeovers.lines, counted),
+        "raw_web_visits": _visit_table(takeover_rng, takeovers.visits, counted),
+    }
+    tables |= {name: pa.concat_tables([tables[name], rows]) for name, rows in more.items()}
+    tables["raw_fraud_reports"] = _report_rows(takeover_rng, takeovers.reports, counted)
+    counted["customer"] += count
+    counted["order"] += len(takeovers.orders["customer"])
     return tables
 
 
@@ -491,6 +550,93 @@ def _idle_visits(rng: np.random.Generator, people: People) -> dict[str, np.ndarr
     return {"customer": customer, "at": _seconds(rng, day), "page": page}
 
 
+def _takeovers(
+    rng: np.random.Generator,
+    people: People,
+    orders: dict[str, np.ndarray],
+    customers: pa.Table,
+    catalogue: Catalogue,
+    counted: dict[str, int],
+) -> Takeovers:
+    """Three visits, of which only one order of the three is a takeover; then gift cards, and a report of it.
+
+    The accounts that were fraudulent from the start (`people.is_fraud`) are reported when `customers` says so.
+    """
+    begins = np.maximum(people.begins + 10, TAKEOVERS_BEGIN)
+    taken, starts = _moments(rng, TAKEOVERS_A_YEAR, begins, people.leaves, ~people.is_fraud)
+    first = np.unique(taken[np.argsort(starts)], return_index=True)[1]  # nobody's account is taken twice
+    taken, starts = (values[np.argsort(starts)][first] for values in (taken, starts))
+    owners, owner_starts = _moments(rng, DECOY_RESETS_A_YEAR, begins, people.leaves, ~people.is_fraud)
+    customer = np.concatenate([taken, owners])
+    begin = _seconds(rng, np.concatenate([starts, owner_starts]))
+    which = np.concatenate([np.zeros(len(taken), np.int64), rng.integers(1, len(RESETS), len(owners))])
+    page = RESETS[which].ravel()
+    usual = np.repeat(people.device[customer], 3)
+    other = (usual + np.repeat(rng.integers(1, len(DEVICES), len(customer)), 3)) % len(DEVICES)
+    visits = {
+        "customer": np.repeat(customer, 3),
+        "at": (begin[:, None] + rng.integers(40, 900, (len(customer), 3)).cumsum(axis=1)).ravel(),
+        "page": page,
+        "device": np.where(page == HOME, usual, other),
+    }
+
+    used = starts + rng.uniform(*TAKEOVER_DAYS, len(taken))
+    is_used = (rng.random(len(taken)) < SHARE_TAKEOVERS_USED) & (used < np.minimum(people.leaves[taken], DAYS))
+    thief, day = taken[is_used], used[is_used]
+    bought = np.repeat(np.arange(len(thief)), 1 + rng.poisson(0.8, len(thief)))
+    at = _seconds(rng, day[bought] + rng.integers(0, 3, len(bought)))
+    is_before_end = at < DAYS * DAY
+    by_time = np.flatnonzero(is_before_end)[np.argsort(at[is_before_end], kind="stable")]
+    bought, at = bought[by_time], at[by_time]
+    count = len(at)
+    product = rng.integers(0, PRODUCTS_PER_CATEGORY, count)
+
+    victims = np.unique(bought)
+    occurred = np.full(len(thief), DAYS * DAY)
+    np.minimum.at(occurred, bought, at)
+    suspected = np.flatnonzero(rng.random(len(owners)) < SHARE_DECOYS_REPORTED)
+    confirmed = customers.filter(pc.is_valid(customers["fraud_confirmed_at"]))
+    fraudulent = (
+        np.asarray(pc.utf8_slice_codeunits(confirmed["customer_id"], 1).cast(pa.int64())) - 1 - counted["customer"]
+    )
+    fraudulent, place = np.unique(fraudulent, return_index=True)
+    last_order = np.zeros(len(people.joined), np.int64)
+    np.maximum.at(last_order, orders["customer"][orders["kind"] == 0], orders["at"][orders["kind"] == 0])
+    confirmed_at = (np.asarray(confirmed["fraud_confirmed_at"]) - STARTS_AT).astype(np.int64)[place]
+    reported_at = np.concatenate([occurred[victims], begin[len(taken) :][suspected]])
+    reports = {
+        "customer": np.concatenate([thief[victims], owners[suspected], fraudulent]),
+        "occurred": np.concatenate([reported_at, last_order[fraudulent]]),
+        "is_fraud": np.repeat([1, 0, 1], [len(victims), len(suspected), len(fraudulent)]),
+        "decided": np.concatenate(
+            [
+                reported_at + rng.integers(DAYS_TO_VERDICT[0] * DAY, DAYS_TO_VERDICT[1] * DAY, len(reported_at)),
+                confirmed_at,
+            ]
+        ),
+    }
+    is_kept = visits["at"] < DAYS * DAY
+    is_decided = reports["decided"] < DAYS * DAY
+    return Takeovers(
+        orders={
+            "customer": thief[bought],
+            "at": at,
+            "kind": np.zeros(count, np.int64),
+            "payment": np.full(count, PAYMENTS.index("card")),
+        },
+        lines={
+            "order": np.arange(count),
+            "number": np.ones(count, np.int64),
+            "category": np.full(count, GIFT_CARD),
+            "product": product,
+            "quantity": np.ones(count, np.int64),
+            "cents": catalogue.price_cents[GIFT_CARD, product],
+        },
+        visits=_in_order({name: values[is_kept] for name, values in visits.items()}, "at", "customer", "page"),
+        reports=_in_order({name: values[is_decided] for name, values in reports.items()}, "decided", "customer"),
+    )
+
+
 def _with_lines(
     rng: np.random.Generator, people: People, orders: dict[str, np.ndarray], catalogue: Catalogue
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -639,7 +785,14 @@ def _visit_rows(
     }
     rows = {name: np.concatenate([values, anonymous[name]]) for name, values in rows.items()}
     is_kept = (rows["at"] >= 0) & (rows["at"] < DAYS * DAY)
-    rows = _in_order({name: values[is_kept] for name, values in rows.items()}, "at", "customer", "page")
+    return _visit_table(
+        rng, _in_order({name: values[is_kept] for name, values in rows.items()}, "at", "customer", "page"), counted
+    )
+
+
+def _visit_table(rng: np.random.Generator, visits: dict[str, np.ndarray], counted: dict[str, int]) -> pa.Table:
+    """Rows of visits in their order; a customer of -1 is nobody known."""
+    rows = dict(visits)
     count = len(rows["at"])
     first = counted["visit"]
     counted["visit"] += count
@@ -690,6 +843,21 @@ def _ticket_rows(rng: np.random.Generator, people: People, episodes: Episodes, c
         _words(TOPICS, rows["topic"], rows["no_topic"]),
         _times(rows["answered"], rows["answered"] == 0),
         _times(rows["loaded"]),
+    )
+
+
+def _report_rows(rng: np.random.Generator, reports: dict[str, np.ndarray], counted: dict[str, int]) -> pa.Table:
+    count = len(reports["decided"])
+    first = counted["report"]
+    counted["report"] += count
+    rows = _in_order(_again(rng, dict(reports, row=np.arange(count)), 0.02, 0.0), "row")
+    return _table(
+        "raw_fraud_reports",
+        _ids("f", rows["row"] + first),
+        _ids("c", rows["customer"] + counted["customer"]),
+        _times(rows["occurred"]),
+        _words(VERDICTS, rows["is_fraud"]),
+        _times(rows["decided"]),
     )
 
 

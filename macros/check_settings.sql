@@ -4,6 +4,8 @@
     {%- do caspr.content_values() -%}
     {%- do caspr.profile() -%}
     {%- do caspr.churn() -%}
+    {%- do caspr.recommendation() -%}
+    {%- do caspr.fraud() -%}
     {%- do caspr.at_risk_days() -%}
     {%- do caspr.positive_integer('train_cutoffs', 1) -%}
     {%- do caspr.positive_integer('train_cutoff_step_days', 1) -%}

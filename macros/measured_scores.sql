@@ -10,5 +10,6 @@
             'task': 'lifetime_value', 'score': 'high_value_probability', 'outcome': 'is_high_value',
             'is_probability': true, 'is_ranked': false,
         },
+        {'task': 'fraud', 'score': 'fraud_probability', 'outcome': 'is_fraud', 'is_probability': true, 'is_ranked': true},
     ]) }}
 {% endmacro %}

@@ -6,7 +6,8 @@
     select
         cutoff_at,
         role,
-        {{ ends_at }} as horizon_ends_at
+        {{ ends_at }} as horizon_ends_at,
+        as_of
     from {{ cutoffs }}
     where {{ ends_at }} <= as_of
 {%- endmacro %}

@@ -20,6 +20,7 @@ sequences as (
 differences as (
     {%- for mart in [
         'sequences', 'customer_profiles', 'rfm_features', 'rfm_scores', 'content_features', 'churn_labels', 'lifetime_value_labels',
+        'fraud_labels',
     ] %}
     select
         '{{ mart }}' as mart,

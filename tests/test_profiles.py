@@ -45,6 +45,15 @@ select * from (values
     ('c7', timestamp '2025-01-15', false)
 ) as t (customer_id, occurred_at, is_churned)
 """
+REPORTS = """
+select * from (values
+    ('c1', timestamp '2025-02-05', timestamp '2025-02-04', true),
+    ('c1', timestamp '2025-02-05', null, true),
+    ('c1', timestamp '2025-02-05', timestamp '2025-02-06', null),
+    (null, timestamp '2025-02-05', timestamp '2025-02-06', true),
+    ('c2', timestamp '2025-02-05', timestamp '2025-02-05', true)
+) as t (customer_id, occurred_at, known_at, is_fraud)
+"""
 TWICE = """
 select * from (values
     ('it''s', 'b'), ('it''s', 'b'), ('it''s', 'c'), ('c2', 'b'), ('c3', 'b'), ('c3', 'c'), (null, 'b'), (null, 'b')
@@ -59,14 +68,15 @@ SETTINGS = {
     "horizon_days": 10,
     "cutoffs": [{"cutoff_at": "2025-02-01", "role": "train"}, {"cutoff_at": "2025-02-11", "role": "evaluate"}],
     "churn": {"observed": {"model": "outcomes", "is_churned": "is_churned"}},
+    "fraud": {"model": "reports", "is_fraud": "is_fraud"},
 }
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    models = {"activities": ACTIVITIES, "profiles": PROFILES, "outcomes": OUTCOMES, "twice": TWICE}
+    models = {"activities": ACTIVITIES, "profiles": PROFILES, "outcomes": OUTCOMES, "reports": REPORTS, "twice": TWICE}
     project = install_package(tmp_path_factory.mktemp("profiles") / "project", SETTINGS, models)
-    return project, project.dbt("build", "--select", "+customer_profiles", "+churn_labels", *CAUTIOUS)
+    return project, project.dbt("build", "--select", "+customer_profiles", "+churn_labels", "+fraud_labels", *CAUTIOUS)
 
 
 def test_attributes_may_be_named_like_the_dates_of_validity(built):
@@ -95,15 +105,24 @@ def test_an_outcome_that_is_not_known_is_none(built):
     assert later == [("c1",), ("c2",), ("c3",), ("c6",), ("c8",)]
 
 
+def test_a_fraud_that_was_known_before_it_happened_is_none(built):
+    project, _ = built
+    assert project.rows("select customer_id from fraud_labels where is_fraud order by all") == [("c2",)]
+
+
 def test_what_is_left_out_is_counted_by_its_reason(built):
     project, said = built
-    assert "WARN 6 no_outcome_or_profile_is_left_out" in said
+    assert "WARN 10 no_outcome_or_profile_is_left_out" in said
     project.dbt("test", "--select", "no_outcome_or_profile_is_left_out", "--store-failures")
     assert project.rows("select * from main_dbt_test__audit.no_outcome_or_profile_is_left_out order by all") == [
         ("churn.observed", "impossible_occurred_at", 1),
         ("churn.observed", "null_customer_id", 1),
         ("churn.observed", "null_is_churned", 2),
         ("churn.observed", "null_occurred_at", 1),
+        ("fraud", "known_before_it_occurred", 1),
+        ("fraud", "null_customer_id", 1),
+        ("fraud", "null_is_fraud", 1),
+        ("fraud", "null_known_at", 1),
         ("profile", "empty_customer_id", 1),
         ("profile", "null_customer_id", 1),
     ]

@@ -57,6 +57,7 @@ def test_a_build_before_any_training_is_green_and_rests_on_rfm(project):
     customers = project.rows("select count(distinct customer_id) from activity_log")
     assert project.rows("select count(distinct customer_id) from churn_predictions") == customers
     assert project.rows("select count(distinct customer_id) from lifetime_value_predictions") == customers
+    assert project.rows("select count(*) > 100, sum(is_alert::int) from fraud_predictions") == [(True, 90)]
     for empty in ("customer_embeddings", "customer_segments", "customer_segment_descriptions", "similar_customers"):
         assert project.rows(f"select count(*) from {empty}") == [(0,)], empty
 
@@ -112,7 +113,7 @@ def test_the_next_build_scores_with_the_embeddings_and_the_report_prints_the_tab
         (0,)
     ]
     for table in ("prediction_deciles", "prediction_reliability", "model_leaderboard"):
-        assert project.rows(f"select count(distinct task) from {table}") == [(2,)], table
+        assert project.rows(f"select count(distinct task) from {table}") == [(3,)], table
     customers = project.rows("select count(distinct customer_id) from activity_log")
     assert (
         project.rows("select sum(customers) from customer_segment_descriptions where difference_rank = 1") == customers

@@ -26,9 +26,13 @@ MARTS = (
     "rfm_scores",
     "content_features",
     "customer_profiles",
+    "purchase_history",
     "churn_labels",
     "lifetime_value_labels",
+    "purchase_labels",
+    "fraud_labels",
 )
+AS_OF = datetime(2025, 6, 1)
 # What must not know the future: the log holds all of it, the labels ask for it.
 MARTS_OF_THE_PAST = (
     "customer_cutoffs",
@@ -37,6 +41,7 @@ MARTS_OF_THE_PAST = (
     "rfm_scores",
     "content_features",
     "customer_profiles",
+    "purchase_history",
 )
 
 
@@ -58,6 +63,7 @@ class Shop:
             attributes = []
             if rank == 0:
                 attributes.append({"name": "amount", "kind": "numerical", "role": "monetary", "relative": True})
+                attributes.append({"name": "product", "kind": "categorical", "role": "item"})
             for number in range(self.random.randint(0, 2)):
                 # the same name in two streams is one attribute, hence of one kind
                 kind = "categorical" if number else "numerical"
@@ -68,6 +74,12 @@ class Shop:
             stream = {"model": name, "activity_type": f"type_{rank}", "attributes": attributes}
             self.streams.append(stream if loads == "unread" else {**stream, "loaded_at": "loaded_at"})
             self.rows[name] = [self.activity(name, self.instant()) for _ in range(self.random.randint(300, 500))]
+        # (customer_id, occurred_at, known_at, is_fraud)
+        self.reports = [
+            (f"c{customer}", at, at + timedelta(days=customer % 50), customer % 4 > 0)
+            for customer in range(0, CUSTOMERS, 2)
+            for at in [CUTOFFS[customer % 3] + timedelta(days=customer % self.horizon_days)]
+        ]
 
     @property
     def settings(self) -> dict:
@@ -77,11 +89,12 @@ class Shop:
             "profile": {"model": "people", "attributes": [{"name": "country", "kind": "categorical"}]},
             "horizon_days": self.horizon_days,
             "known_at": self.loads == "known_at",
-            "as_of": "2025-06-01",
+            "as_of": str(AS_OF),
             "cutoffs": [{"cutoff_at": str(cutoff), "role": role} for cutoff, role in zip(CUTOFFS, roles, strict=True)],
             "sequence_length": 4,
             "history_length": self.random.randint(4, 9),
             "churn": {"activity_types": [self.random.choice(self.streams)["activity_type"]]},
+            "fraud": {"model": "reports", "is_fraud": "is_fraud"},
         }
 
     def instant(self) -> datetime:
@@ -97,6 +110,7 @@ class Shop:
         customer = self.random.randrange(CUSTOMERS) if customer is None else customer
         values = {
             "amount": self.random.choice([None, float("nan"), -5.25, 0.1, 0.2, 19.99, 1e6]),
+            "product": self.random.choice([None, "pen", "ink", "cap", ""]),
             "shared_0": self.random.choice([None, 1.5, float("inf"), -3.0]),
             "shared_1": self.random.choice([None, "red", "green", ""]),
         }
@@ -125,6 +139,9 @@ class Shop:
                 columns = [f"{name} {types.get(name, 'text')}" for name in self.columns[stream]]
                 connection.execute(f"create or replace table raw.{stream} ({', '.join(columns)})")
                 connection.executemany(f"insert into raw.{stream} values ({', '.join('?' * len(columns))})", rows)
+            types = "customer_id text, occurred_at timestamp, known_at timestamp, is_fraud boolean"
+            connection.execute(f"create or replace table raw.reports ({types})")
+            connection.executemany("insert into raw.reports values (?, ?, ?, ?)", self.reports)
             people = f"from range({CUSTOMERS // 2})"
             connection.execute(
                 f"create or replace table raw.people as select 'c' || range as customer_id, 'FR' as country {people}"
@@ -149,7 +166,7 @@ def build(project: Project, shop: Shop) -> dict[str, list[tuple]]:
 
 
 def installed(shop: Shop, folder: Path) -> Project:
-    models = {name: f"select * from raw.{name}" for name in [*shop.rows, "people"]}
+    models = {name: f"select * from raw.{name}" for name in [*shop.rows, "people", "reports"]}
     return install_package(folder / "project", shop.settings, models)
 
 
@@ -239,12 +256,40 @@ def test_nothing_outside_the_window_reaches_a_label(built):
         for stream in shop.rows:
             shop.rows[stream].append(shop.activity(stream, cutoff - SECOND, customer))
             shop.rows[stream].append(shop.activity(stream, ends_at, customer))
+    # outside the window, and inside it but not known before as_of; the first is known too late to end the risk
+    reports = shop.reports
+    poison = [(cutoff - SECOND, cutoff), (ends_at, ends_at), (cutoff, AS_OF)]
+    shop.reports = reports + [(f"c{customer}", *times, True) for customer in known for times in poison]
     after = build(project, shop)
-    shop.rows = originals
+    shop.rows, shop.reports = originals, reports
     assert len(known) > CUSTOMERS // 2
-    for mart in ("churn_labels", "lifetime_value_labels"):
+    for mart in ("churn_labels", "lifetime_value_labels", "purchase_labels", "fraud_labels"):
         at_cutoff = [[row for row in marts[mart] if row[1] == str(cutoff)] for marts in (before, after)]
         assert at_cutoff[0] == at_cutoff[1], mart
+
+
+def test_a_fraud_that_became_known_late_is_none_before(built):
+    """Everybody has a fraud in the first window, known exactly from the second cutoff on: there it is none."""
+    project, shop, _ = built
+
+    def as_known(at: datetime) -> list[tuple]:
+        known = f"case when known_at < '{at}' then is_fraud else is_fraud_until_known end"
+        return project.rows(
+            f"select customer_id, {known} from fraud_labels where cutoff_at = '{CUTOFFS[0]}' order by customer_id"
+        )
+
+    build(project, shop)
+    before, later = as_known(CUTOFFS[1]), as_known(AS_OF)
+    reports = shop.reports
+    shop.reports = reports + [(f"c{customer}", CUTOFFS[0], CUTOFFS[1], True) for customer in range(CUSTOMERS)]
+    build(project, shop)
+    shop.reports = reports
+    assert as_known(CUTOFFS[1]) == before
+    assert 0 < sum(is_fraud for _, is_fraud in before) < sum(is_fraud for _, is_fraud in later) < len(later)
+    assert all(is_fraud for _, is_fraud in as_known(AS_OF))
+    assert not project.rows(f"select * from fraud_labels where cutoff_at = '{CUTOFFS[2]}'"), (
+        "known frauds are at no risk"
+    )
 
 
 def test_nothing_loaded_at_or_after_a_cutoff_reaches_its_rows(tmp_path):

@@ -41,6 +41,7 @@ MARTS = (
     "customer_fingerprints",
     "customer_profiles",
     "cutoffs",
+    "fraud_labels",
     "lifetime_value_labels",
     "rejected_activities",
     "rfm_features",
@@ -151,6 +152,7 @@ SETTINGS = {
     "rfm_period": "week",
     "at_risk_days": 60,
     "churn": {"activity_types": ["order", "l'ordre \\ été"]},
+    "fraud": {"model": "reports", "occurred_at": "occurred_on", "known_at": "known_at", "is_fraud": "is_fraud"},
 }
 
 
@@ -227,6 +229,12 @@ def make_shop(seed: int = 20251123) -> dict[str, RawTable]:
     ]
     people.append(("hand", "a", 17, date(2025, 2, 1), None))  # unknown at the first cutoff
     people.append(("hand", "b", 18, None, datetime(2025, 2, 1, tzinfo=timezone.utc)))  # ends there
+    # In the windows of the first and the second cutoff; some known exactly at the second, some cleared.
+    second = datetime.fromisoformat(CUTOFFS[1]).replace(tzinfo=timezone.utc)
+    reports = [(name, date(2025, 2, 3), second, place % 3 > 0) for place, name in enumerate(CUSTOMERS[:12:2])]
+    reports += [
+        (name, date(2025, 3, 9), second + timedelta(days=9), place % 3 > 0) for place, name in enumerate(CUSTOMERS)
+    ]
     return {
         "orders": RawTable(
             {
@@ -250,6 +258,9 @@ def make_shop(seed: int = 20251123) -> dict[str, RawTable]:
         "letters": RawTable({"letter_id": "text", "customer_id": "text", "sent_on": "day"}, letters),
         "people": RawTable(
             {"customer_id": "text", "group": "text", "age": "whole", "since": "day", "until": "instant"}, people
+        ),
+        "reports": RawTable(
+            {"customer_id": "text", "occurred_on": "day", "known_at": "instant", "is_fraud": "flag"}, reports
         ),
     }
 
@@ -630,9 +641,12 @@ def test_a_customer_deleted_at_the_source_on_postgres(scored_on):
                 found |= {name} if cursor.fetchone() else set()
             return found
 
-    tables = ("churn_scores", "lifetime_value_scores", "segment_assignments", "nearest_customers")
-    scores = {f"caspr_trained.{table}" for table in tables}
-    assert {*scores, "caspr.churn_predictions", "caspr.customer_embeddings", "caspr.activity_log"} <= tables_with("zoe")
+    before = tables_with("zoe")
+    of_the_trainer = {name for name in before if name.startswith("caspr_trained.")}
+    vectors = {"caspr_trained.customer_embeddings", "caspr_trained.control_embeddings"}
+    scores = {f"caspr_trained.{name}" for name in ("churn_scores", "churn_evaluation", "nearest_customers")}
+    assert {*vectors, *scores} <= of_the_trainer
+    assert {"caspr.churn_predictions", "caspr.customer_embeddings", "caspr.activity_log"} <= before
     with project.postgres() as connection, connection.cursor() as cursor:
         for table in make_shop():
             cursor.execute(f"delete from raw.{table} where customer_id = 'zoe'")
@@ -642,8 +656,8 @@ def test_a_customer_deleted_at_the_source_on_postgres(scored_on):
     left_after_scores = tables_with("zoe")
     project.write(make_shop())
     project.dbt("--quiet", "run")
-    assert left == {*scores, "caspr_trained.customer_embeddings"}
-    assert left_after_scores == {"caspr_trained.customer_embeddings"}
+    assert left == of_the_trainer
+    assert left_after_scores == vectors
 
 
 def test_on_duckdb_dbt_scores_by_itself(project_on):

@@ -47,6 +47,65 @@ def f1(is_positive: np.ndarray, is_predicted: np.ndarray) -> Statistic:
     return statistic
 
 
+def average_precision(is_positive: np.ndarray, score: np.ndarray) -> Statistic:
+    """Mean of the precision at each positive's score: the area under the steps of precision over recall.
+
+    is_positive [n] bool, score [n]; equal scores are one step, as scikit-learn's average_precision_score counts them.
+    NaN where nothing is positive.
+    """
+    totals = _totals_from_the_top(is_positive, score)
+
+    def statistic(weights: np.ndarray) -> float:
+        hits, customers = totals(weights)
+        precision = np.divide(hits, customers, out=np.zeros(len(hits)), where=customers > 0)
+        positives = hits[-1] if len(hits) else 0.0
+        return float(precision @ np.diff(hits, prepend=0.0) / positives) if positives else np.nan
+
+    return statistic
+
+
+def precision_at(is_positive: np.ndarray, score: np.ndarray, share: float) -> Statistic:
+    """Positives among the `share` of customers with the highest scores, as a share of them; ties count alike."""
+    totals = _totals_from_the_top(is_positive, score)
+
+    def statistic(weights: np.ndarray) -> float:
+        most = share * weights.sum()
+        return _hits(*totals(weights), most) / most if most else np.nan
+
+    return statistic
+
+
+def recall_at(is_positive: np.ndarray, score: np.ndarray, share: float) -> Statistic:
+    """What part of the positives is among the `share` of customers with the highest scores. NaN without positives."""
+    totals = _totals_from_the_top(is_positive, score)
+
+    def statistic(weights: np.ndarray) -> float:
+        hits, customers = totals(weights)
+        positives = float(weights[is_positive].sum())
+        return _hits(hits, customers, share * weights.sum()) / positives if positives else np.nan
+
+    return statistic
+
+
+def _totals_from_the_top(
+    is_positive: np.ndarray, score: np.ndarray
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """weights [n] -> (positives, customers) [distinct scores], highest first: how many have that score or more."""
+    _, rank = np.unique(-score, return_inverse=True)
+    ranks = int(rank.max()) + 1 if len(rank) else 0
+
+    def totals(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        hits = np.bincount(rank[is_positive], weights[is_positive], minlength=ranks)
+        return np.cumsum(hits), np.cumsum(np.bincount(rank, weights, minlength=ranks))
+
+    return totals
+
+
+def _hits(hits: np.ndarray, customers: np.ndarray, most: float) -> float:
+    """Positives among the first `most` customers; of those with one score each counts alike."""
+    return float(np.interp(most, np.concatenate([[0.0], customers]), np.concatenate([[0.0], hits])))
+
+
 def rmse(actual: np.ndarray, predicted: np.ndarray) -> Statistic:
     """Root of the mean squared error, in the unit of the target."""
     squared = np.square(predicted - actual)

@@ -119,6 +119,7 @@ def _at_cutoff(evaluation: pd.DataFrame, task: Task, cutoff_at: pd.Timestamp) ->
         for learner, name in names:
             group = groups[seed, learner, name].loc[customers]
             labels = {one.label: group[one.label].to_numpy(bool if one.is_boolean else float) for one in task.targets}
+            labels |= {name: group[name].to_numpy(np.float64) for name in task.carried}
             made = task.statistics(labels, {score: group[score].to_numpy(np.float64) for score in scores})
             for metric, (statistic, remark) in made.items():
                 mine[learner, name, metric] = statistic

@@ -56,8 +56,10 @@ Statistics = Callable[[dict[str, np.ndarray], dict[str, np.ndarray]], dict[str, 
 class Task:
     """What is predicted from which labels, and how it is measured.
 
-    name: as in model_performance. labels: the mart that holds them, with the column `label` names where a fit may
-    know less than a measurement (`known_labels`: {label: column}). headline: the metric that decides the champion.
+    name: as in model_performance. labels: the mart that holds them. headline: the metric that decides the champion.
+    known_at: the column with the moment from which a label was known; a fit that scores an earlier instant is given the
+    column `<label>_until_known` instead, or nothing where that is null. None: labels are known when their window ends.
+    carried: numbers of the labels' mart that `statistics` want beside the labels.
     of_purchases: the scores that BG/NBD's frame (bg_nbd.SCORE_TYPES) gives, for the row `bg_nbd` of the table.
     """
 
@@ -66,7 +68,8 @@ class Task:
     targets: tuple[Target, ...]
     statistics: Statistics
     headline: str
-    known_labels: dict[str, str] | None = None
+    known_at: str | None = None
+    carried: tuple[str, ...] = ()
     of_purchases: Callable[[pd.DataFrame], dict[str, np.ndarray]] | None = None
 
 
@@ -96,17 +99,23 @@ def evaluate(read: Read, task: Task, seed: int = 1, representations: Sequence[st
         labels = _labels(read, task, f"({fitted}) or ({measured})")
         blocks = sorted({block for name in representations for block in BLOCKS[name]})
         marts = build(read, f"({fitted}) or ({measured})", _profile_values(read, fitted), blocks, seed)
-        values, known = _values(marts.rows, labels, task), _values(marts.rows, labels, task, task.known_labels)
+        values, known = _values(marts.rows, labels, task), _values(marts.rows, labels, task, turn.cutoff_at)
         at = marts.rows["cutoff_at"]
         target = np.flatnonzero((at == turn.cutoff_at).to_numpy() & values["is_labelled"])
         fit = np.flatnonzero(at.isin(turn.fit_cutoffs).to_numpy() & known["is_labelled"])
+        is_same_cutoff = not len(fit) and task.known_at is not None
+        if is_same_cutoff:
+            fit, known = target, values
         if not len(target) or not len(fit):
             continue
         truth = {one.label: values[one.score][target] for one in task.targets}
+        truth |= {name: values[name][target] for name in task.carried}
         for representation in marts.usable(fit, target):
             if representation not in representations:
                 continue
             notes = _notes(marts, representation, fit, target)
+            if is_same_cutoff:
+                notes.append("no label was known of a train cutoff, so fitted on other customers of the same cutoff")
             for learner in learners.LEARNERS:
                 columns = {one.score: np.empty(len(target)) for one in task.targets}
                 remarks: list[str] = []
@@ -149,7 +158,7 @@ def score(read: Read, task: Task, seed: int = 1) -> pd.DataFrame:
         labels = _labels(read, task, fitted)
         profile_values = _profile_values(read, fitted)
         marts = build(read, fitted, profile_values, blocks, seed)
-        known = _values(marts.rows, labels, task, task.known_labels)
+        known = _values(marts.rows, labels, task, turn.cutoff_at)
         fit = np.flatnonzero(known["is_labelled"])
         if not len(fit):
             continue
@@ -195,6 +204,7 @@ def rounds(read: Read, task: Task) -> list[Round]:
 def evaluation_types(task: Task) -> dict[str, str]:
     """The columns of `evaluate`."""
     labels = {one.label: "bool" if one.is_boolean else "float64" for one in task.targets}
+    labels |= dict.fromkeys(task.carried, "float64")
     scores = {one.score: "float64" for one in task.targets}
     keys = {"customer_id": "string", "cutoff_at": "datetime64[us]", "seed": "int64"}
     return keys | {"learner": "string", "representation": "string", "is_control": "bool"} | labels | scores | _NOTE
@@ -266,13 +276,24 @@ def _profile_values(read: Read, fitted: str) -> ProfileValues:
 
 
 def _values(
-    rows: pd.DataFrame, labels: pd.DataFrame, task: Task, names: dict[str, str] | None = None
+    rows: pd.DataFrame, labels: pd.DataFrame, task: Task, known_by: pd.Timestamp | None = None
 ) -> dict[str, np.ndarray]:
-    """Each target's label by row of `rows` ([n]), and `is_labelled` [n]: which rows have all of them, finite."""
-    columns = {one.score: (names or {}).get(one.label, one.label) for one in task.targets}
-    joined = rows.merge(labels[[*KEYS, *columns.values()]], how="left", on=KEYS)
-    values = {score: joined[name].to_numpy(dtype=np.float64, na_value=np.nan) for score, name in columns.items()}
+    """Each target's label by row of `rows` ([n]), and `is_labelled` [n]: which rows have all of them, finite.
+
+    What is carried is there by its own name. `known_by`: only what was known before it; None: all that is known today.
+    """
+    joined = rows.merge(labels, how="left", on=KEYS)
+
+    def column(name: str) -> np.ndarray:
+        return joined[name].to_numpy(dtype=np.float64, na_value=np.nan)
+
+    values = {one.score: column(one.label) for one in task.targets}
+    if known_by is not None and task.known_at is not None:
+        is_known = (pd.to_datetime(joined[task.known_at]).astype("datetime64[us]") < known_by).to_numpy()
+        for one in task.targets:
+            values[one.score] = np.where(is_known, values[one.score], column(f"{one.label}_until_known"))
     is_labelled = np.all([np.isfinite(value) for value in values.values()], axis=0)
+    values |= {name: column(name) for name in task.carried}
     for target in task.targets:
         if target.is_boolean:
             values[target.score] = values[target.score] == 1

@@ -1,0 +1,20 @@
+"""Fraud probabilities at the score cutoff, by the champion of model_leaderboard."""
+
+from caspr_train.tasks import protocol
+from caspr_train.tasks.frames import reader
+from caspr_train.tasks.fraud import FRAUD
+
+
+def model(dbt, session):
+    dbt.config(materialized="table")
+    read = reader(
+        rfm_features=dbt.ref("rfm_features"),
+        customer_profiles=dbt.ref("customer_profiles"),
+        content_features=dbt.ref("content_features"),
+        customer_embeddings=dbt.ref("customer_embeddings"),
+        fraud_labels=dbt.ref("fraud_labels"),
+        cutoffs=dbt.ref("cutoffs"),
+        customer_counts=dbt.ref("customer_counts"),
+        model_leaderboard=dbt.ref("model_leaderboard"),
+    )
+    return protocol.score(read, FRAUD)
