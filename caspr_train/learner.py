@@ -17,7 +17,7 @@ from caspr_train.config import Config
 from caspr_train.distributed import add_over_processes
 from caspr_train.model import Caspr, Shape
 from caspr_train.objective import Denominators, count_targets, draw_mask
-from caspr_train.sequences import Batch, Cut, PackedSequences, Windows, batches
+from caspr_train.sequences import Batch, Cut, PackedSequences, Windows, batches, counted
 
 # A step's share of a process is worked through in pieces: on a CPU they fit the cache, on a GPU they fit the memory.
 PIECE = {"cpu": 256, "cuda": 16_384}
@@ -44,7 +44,8 @@ class Job:
     checkpoint_minutes: float = 10.0  # beside the one at the end of every epoch
 
     def windows(self, sequences: PackedSequences) -> Windows:
-        return Windows(sequences, self.config.sequence_length, self.days_scaler, self.horizon_seconds)
+        values = counted(self.shape.sequence_cardinalities)
+        return Windows(sequences, self.config.sequence_length, self.days_scaler, self.horizon_seconds, values)
 
 
 def draws(config: Config, number: int, purpose: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -99,7 +100,7 @@ class Learner:
         pieces = self.pieces(step, which, instants, stream)
         # The loss is a mean over the targets of the whole step, so every process needs the count of all.
         counts = torch.stack([count_targets(batch, hide).flat() for batch, hide in pieces]).sum(0)
-        denominators = Denominators.from_flat(add_over_processes(counts))
+        denominators = Denominators.from_flat(add_over_processes(counts), self.model.per_event)
         negatives = self.model.draw_negatives(draws(self.config, step, NEGATIVES, self.device))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, steps, self.config)
