@@ -9,16 +9,15 @@ import pandas as pd
 import pyarrow as pa
 
 from caspr_train.scoring import TASKS, arrow_table
-from caspr_train.tasks import protocol
+from caspr_train.tasks import protocol, recommendation
 from caspr_train.tasks.performance import PERFORMANCE_TYPES, performance
-from caspr_train.tasks.protocol import Task
 from caspr_train.warehouse import Reader
 
-OF_A_RUN = ("customer_embeddings", "control_embeddings")
+OF_A_RUN = ("customer_embeddings", "control_embeddings", "item_embeddings")
 
 
 def evaluate_seed(reader: Reader, run: Path, seed: int) -> dict[str, pd.DataFrame]:
-    """{task: the frame of protocol.evaluate}, with the vectors of the run's folder and the marts of the warehouse."""
+    """{task: what its evaluate gives}, with the vectors of the run's folder and the marts of the warehouse."""
 
     def read(name: str, condition: str = "") -> pd.DataFrame:
         if name not in OF_A_RUN:
@@ -27,15 +26,18 @@ def evaluate_seed(reader: Reader, run: Path, seed: int) -> dict[str, pd.DataFram
             vectors = connection.read_parquet(str(run / f"{name}.parquet"))
             return (vectors.filter(condition) if condition else vectors).df()
 
-    return {task.name: protocol.evaluate(read, task, seed) for task in TASKS}
+    frames = {task.name: protocol.evaluate(read, task, seed) for task in TASKS}
+    return {**frames, recommendation.NAME: recommendation.evaluate(read, seed)}
 
 
 def summary(evaluations: list[dict[str, pd.DataFrame]], model_version: str) -> pa.Table:
     """The rows of model_evaluations: every task's performance over all seeds, under the name of the first model."""
 
-    def of_task(task: Task) -> pd.DataFrame:
-        parts = [evaluation[task.name] for evaluation in evaluations if len(evaluation[task.name])]
-        return performance(pd.concat(parts) if parts else evaluations[0][task.name], task)
+    def over_seeds(task: str) -> pd.DataFrame:
+        parts = [evaluation[task] for evaluation in evaluations if len(evaluation[task])]
+        return pd.concat(parts) if parts else evaluations[0][task]
 
-    rows = pd.concat([of_task(task) for task in TASKS], ignore_index=True).astype(PERFORMANCE_TYPES)
+    measured = [performance(over_seeds(task.name), task) for task in TASKS]
+    measured.append(recommendation.performance(over_seeds(recommendation.NAME)))
+    rows = pd.concat(measured, ignore_index=True).astype(PERFORMANCE_TYPES)
     return arrow_table(rows.assign(model_version=model_version))

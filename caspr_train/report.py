@@ -8,6 +8,7 @@ from caspr_train.warehouse import Reader
 TABLES = (
     "churn_predictions",
     "lifetime_value_predictions",
+    "product_recommendations",
     "fraud_predictions",
     "model_performance",
     "model_leaderboard",

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from caspr_train.errors import UsageError
 from caspr_train.project import DbtProject
-from caspr_train.tasks import neighbours, protocol, segments
+from caspr_train.tasks import neighbours, protocol, recommendation, segments
 from caspr_train.tasks.churn import CHURN
 from caspr_train.tasks.fraud import FRAUD
 from caspr_train.tasks.lifetime_value import LIFETIME_VALUE
@@ -39,6 +39,9 @@ def score_tables(reader: Reader) -> dict[str, pa.Table]:
         frames[f"{task.name}_evaluation"] = evaluation = protocol.evaluate(read, task)
         frames[f"{task.name}_performance"] = mine = performance(evaluation, task)
         measured.append(mine)
+    frames["recommendation_evaluation"] = evaluation = recommendation.evaluate(read)
+    frames["recommendation_performance"] = mine = recommendation.performance(evaluation)
+    measured.append(mine)
     leaderboard = _leaderboard(
         pd.concat(measured, ignore_index=True),
         reader.evaluations().to_pandas(),
@@ -46,6 +49,7 @@ def score_tables(reader: Reader) -> dict[str, pa.Table]:
     )
     for task in TASKS:
         frames[f"{task.name}_scores"] = protocol.score(read, task)
+    frames["recommendation_scores"] = recommendation.score(read)
     frames["segment_assignments"] = assignments = segments.segments(read)
     frames["segment_differences"] = segments.differences(assignments, read)
     frames["nearest_customers"] = neighbours.similar(read)

@@ -1,6 +1,8 @@
 {#- Stops, before a mart is built, if a configured column does not exist or holds what it should not. -#}
 {% macro check_columns() %}
-    {%- for table in caspr.streams() + [caspr.profile(), caspr.churn().observed, caspr.fraud()] if table -%}
+    {%- for table in caspr.streams() + [
+        caspr.profile(), caspr.churn().observed, caspr.fraud(), caspr.recommendation().purchases,
+    ] if table -%}
         {%- set relation = caspr.configured_model(table) -%}
         {#- A unit test's fixture and an ephemeral model are no tables to look at. -#}
         {%- set found = [] if not execute or relation.is_cte or (relation.identifier or '').startswith('__dbt__cte__')
@@ -12,12 +14,14 @@
             {%- endfor -%}
         {%- endfor -%}
         {%- for field in [
-            'occurred_at', 'loaded_at', 'known_at', 'valid_from', 'valid_to', 'activity_type_column', 'is_churned', 'is_fraud',
+            'occurred_at', 'loaded_at', 'known_at', 'valid_from', 'valid_to', 'activity_type_column', 'is_churned', 'is_fraud', 'item',
         ] if table.get(field) -%}
             {%- do wanted.append({
                 'key': table.key ~ '.' ~ field,
                 'column': table[field],
-                'kind': {'activity_type_column': 'categorical', 'is_churned': 'boolean', 'is_fraud': 'boolean'}.get(field, 'time'),
+                'kind': {
+                    'activity_type_column': 'categorical', 'item': 'categorical', 'is_churned': 'boolean', 'is_fraud': 'boolean',
+                }.get(field, 'time'),
             }) -%}
         {%- endfor -%}
         {%- for attribute in table.attributes -%}

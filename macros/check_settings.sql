@@ -4,6 +4,7 @@
     {%- do caspr.content_values() -%}
     {%- do caspr.profile() -%}
     {%- do caspr.churn() -%}
+    {%- do caspr.recommendation() -%}
     {%- do caspr.fraud() -%}
     {%- do caspr.at_risk_days() -%}
     {%- do caspr.positive_integer('train_cutoffs', 1) -%}

@@ -10,12 +10,7 @@
         ) -%}
     {%- endif -%}
     {%- if types is not none -%}
-        {%- if types is string or types is mapping or types is not iterable or not types -%}
-            {%- do caspr.bad_setting('churn.activity_types', types, 'a list of activity types such as [order]') -%}
-        {%- endif -%}
-        {%- for type in types -%}
-            {%- do caspr.check_text('churn.activity_types[' ~ loop.index0 ~ ']', type, 'an activity type') -%}
-        {%- endfor -%}
+        {%- do caspr.check_activity_types('churn.activity_types', types) -%}
     {%- endif -%}
     {%- if observed is not none -%}
         {%- do caspr.check_keys('churn.observed', observed, ['model', 'customer_id', 'occurred_at', 'is_churned']) -%}

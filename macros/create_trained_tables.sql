@@ -33,6 +33,13 @@
         {%- set keys = {'customer_id': text, 'cutoff_at': at, 'learner': text, 'representation': text, 'note': text} -%}
         {%- set evaluation_keys = dict(keys, seed=whole, is_control=flag) -%}
         {%- set value_scores = {'predicted_revenue': real, 'high_value_probability': real} -%}
+        {%- set measures = {} -%}
+        {%- for name in ['map', 'precision_1', 'hits_5', 'hit_rate_5', 'ndcg_3', 'ndcg_10'] -%}
+            {%- do measures.update({name: real}) -%}
+            {%- if name != 'hits_5' -%}
+                {%- do measures.update({'next_' ~ name: real}) -%}
+            {%- endif -%}
+        {%- endfor -%}
         {%- do tables.update({
             'churn_evaluation': dict(evaluation_keys, is_churned=flag, churn_probability=real),
             'churn_performance': caspr.performance_columns(),
@@ -40,6 +47,12 @@
             'lifetime_value_evaluation': dict(evaluation_keys, future_revenue=real, is_high_value=flag, **value_scores),
             'lifetime_value_performance': caspr.performance_columns(),
             'lifetime_value_scores': dict(keys, **value_scores),
+            'recommendation_evaluation': dict(evaluation_keys, **measures),
+            'recommendation_performance': caspr.performance_columns(),
+            'recommendation_scores': {
+                'customer_id': text, 'cutoff_at': at, 'rank': whole, 'item': text, 'score': real, 'reason': text, 'learner': text,
+                'representation': text,
+            },
             'fraud_evaluation': dict(evaluation_keys, is_fraud=flag, alert_share=real, fraud_probability=real),
             'fraud_performance': caspr.performance_columns(),
             'fraud_scores': dict(keys, fraud_probability=real),

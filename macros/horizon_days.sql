@@ -6,13 +6,16 @@
         'churn': ['activity_types', 'observed', 'horizon_days'],
         'lifetime_value': ['horizon_days'],
         'fraud': caspr.fraud_keys(),
+        'recommendation': ['activity_types', 'purchases', 'exclude_bought', 'horizon_days'],
     } -%}
     {%- for name in accepted -%}
         {%- set given = caspr.setting(name, {}) -%}
         {%- do caspr.check_keys(name, given, accepted[name]) -%}
+        {#- By itself a recommendation lengthens nothing: the cutoffs lie as far apart as the longest horizon. -#}
         {%- do horizons.update({
             name: caspr.check_positive_integer(name ~ '.horizon_days', given['horizon_days'])
-                if given.get('horizon_days') is not none else general
+                if given.get('horizon_days') is not none
+                else general if name != 'recommendation' else [general, horizons.values() | max] | min
         }) -%}
     {%- endfor -%}
     {{ return(horizons[task] if task else horizons.values() | max) }}

@@ -1,9 +1,10 @@
--- A warning, with the counts: observed outcomes and fraud reports that do not say of whom, when or whether,
--- frauds that were known before they happened, and profiles of nobody.
+-- A warning, with the counts: observed outcomes and fraud reports that do not say of whom, when or whether, frauds known before
+-- they happened, purchases that do not say of whom, when or what, and profiles of nobody.
 {%- set observed = caspr.churn().observed %}
 {%- set fraud = caspr.fraud() %}
+{%- set purchases = caspr.recommendation().purchases %}
 {%- set profile = caspr.profile() %}
-{{ config(severity='warn', enabled=(observed or fraud or profile) is not none) }}
+{{ config(severity='warn', enabled=(observed or fraud or purchases or profile) is not none) }}
 
 with
 
@@ -17,7 +18,7 @@ left_out as (
     ) as source_outcomes
     where rejection is not null
     {%- endif %}
-    {%- if observed and (fraud or profile) %}
+    {%- if observed and (fraud or purchases or profile) %}
     union all
     {%- endif %}
     {%- if fraud %}
@@ -29,7 +30,19 @@ left_out as (
     ) as source_reports
     where rejection is not null
     {%- endif %}
-    {%- if fraud and profile %}
+    {%- if fraud and (purchases or profile) %}
+    union all
+    {%- endif %}
+    {%- if purchases %}
+    select
+        'recommendation.purchases' as setting,
+        rejection
+    from (
+        {{ caspr.source_purchases(purchases) | indent(8) }}
+    ) as source_purchases
+    where rejection is not null
+    {%- endif %}
+    {%- if purchases and profile %}
     union all
     {%- endif %}
     {%- if profile %}

@@ -279,6 +279,38 @@ WRONG = {
         {"churn": {"observed": {"model": "stg_customers", "is_churned": 1}}},
         ["churn.observed.is_churned is 1", "the name of a boolean column"],
     ),
+    "recommendation by activities and by a model": (
+        {"recommendation": {"activity_types": ["order"], "purchases": {"model": "stg_customers"}}},
+        ["recommendation.purchases is", "only one of activity_types"],
+    ),
+    "recommendation with an unknown key": (
+        {"recommendation": {"exclude": True}},
+        ["recommendation.exclude is true", "activity_types, purchases, exclude_bought"],
+    ),
+    "recommendation that excludes what is no truth": (
+        {"recommendation": {"exclude_bought": "yes"}},
+        ['recommendation.exclude_bought is "yes"', "true or false"],
+    ),
+    "purchases without a model": (
+        {"recommendation": {"purchases": {"item": "product"}}},
+        ["recommendation.purchases.model is missing", "name of a model"],
+    ),
+    "purchases of an item that is no name": (
+        {"recommendation": {"purchases": {"model": "stg_customers", "item": 5}}},
+        ["recommendation.purchases.item is 5", "the name of a column"],
+    ),
+    "purchases of a model beside known_at": (
+        {
+            "known_at": True,
+            "streams": [stream(loaded_at="visited_at")],
+            "recommendation": {"purchases": {"model": "stg_customers"}},
+        },
+        ["recommendation.purchases is", "no known_at beside it"],
+    ),
+    "recommendation by a learner of another task": (
+        {"champions": {"recommendation": {"learner": "lightgbm", "representation": "als"}}},
+        ['champions.recommendation.learner is "lightgbm"', "one of ranking"],
+    ),
     "churn with an unknown key": ({"churn": {"types": ["order"]}}, ["churn.types", "activity_types"]),
     "churn types as text": ({"churn": {"activity_types": "order"}}, ["churn.activity_types is", "a list"]),
     "trained schema that is no text": ({"trained_schema": 5}, ["trained_schema is 5", "the name of a schema"]),

@@ -26,8 +26,10 @@ MARTS = (
     "rfm_scores",
     "content_features",
     "customer_profiles",
+    "purchase_history",
     "churn_labels",
     "lifetime_value_labels",
+    "purchase_labels",
     "fraud_labels",
 )
 AS_OF = datetime(2025, 6, 1)
@@ -39,6 +41,7 @@ MARTS_OF_THE_PAST = (
     "rfm_scores",
     "content_features",
     "customer_profiles",
+    "purchase_history",
 )
 
 
@@ -60,6 +63,7 @@ class Shop:
             attributes = []
             if rank == 0:
                 attributes.append({"name": "amount", "kind": "numerical", "role": "monetary", "relative": True})
+                attributes.append({"name": "product", "kind": "categorical", "role": "item"})
             for number in range(self.random.randint(0, 2)):
                 # the same name in two streams is one attribute, hence of one kind
                 kind = "categorical" if number else "numerical"
@@ -106,6 +110,7 @@ class Shop:
         customer = self.random.randrange(CUSTOMERS) if customer is None else customer
         values = {
             "amount": self.random.choice([None, float("nan"), -5.25, 0.1, 0.2, 19.99, 1e6]),
+            "product": self.random.choice([None, "pen", "ink", "cap", ""]),
             "shared_0": self.random.choice([None, 1.5, float("inf"), -3.0]),
             "shared_1": self.random.choice([None, "red", "green", ""]),
         }
@@ -258,7 +263,7 @@ def test_nothing_outside_the_window_reaches_a_label(built):
     after = build(project, shop)
     shop.rows, shop.reports = originals, reports
     assert len(known) > CUSTOMERS // 2
-    for mart in ("churn_labels", "lifetime_value_labels", "fraud_labels"):
+    for mart in ("churn_labels", "lifetime_value_labels", "purchase_labels", "fraud_labels"):
         at_cutoff = [[row for row in marts[mart] if row[1] == str(cutoff)] for marts in (before, after)]
         assert at_cutoff[0] == at_cutoff[1], mart
 

@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 
+from caspr_train.tasks.candidates import CANDIDATES
 from caspr_train.tasks.representations import BLOCKS, CONTROLS
 
 LEARNERS = ["random_forest", "lightgbm"]
@@ -37,7 +38,7 @@ def _block(task: str, cutoff_at: pd.Timestamp, rows: pd.DataFrame) -> str:
     headline = sorted(rows.loc[rows["is_headline"].astype(bool), "metric"].unique())
     metrics = headline + [name for name in rows["metric"].unique() if name not in headline]
     metrics[len(headline) :] = sorted(metrics[len(headline) :])
-    lines = [["", "learner", "representation", *_titles(metrics, headline)]]
+    lines = [["", "learner", "representation", *_titles(metrics, headline, rows)]]
     controls: list[list[str]] = []
     keys = sorted(set(zip(rows["learner"], rows["representation"], strict=True)), key=_order)
     for learner, representation in keys:
@@ -47,7 +48,7 @@ def _block(task: str, cutoff_at: pd.Timestamp, rows: pd.DataFrame) -> str:
             known = metric in mine.index
             cells.append(_value(metric, mine.loc[metric]) if known else "")
             if metric in headline:
-                cells += [_difference(metric, mine.loc[metric], to) if known else "" for to in ("rfm", "control")]
+                cells += [_difference(metric, mine.loc[metric], to) if known else "" for to in _compared(rows)]
         (controls if _is_control(representation) else lines).append(cells)
     widths = [max(len(line[place]) for line in lines + controls) for place in range(len(lines[0]))]
     rule = "  ".join("-" * width for width in widths)
@@ -60,11 +61,17 @@ def _block(task: str, cutoff_at: pd.Timestamp, rows: pd.DataFrame) -> str:
     return "\n".join([f"{task} at {cutoff_at:%Y-%m-%d}, {many}", *text])
 
 
-def _titles(metrics: list[str], headline: list[str]) -> list[str]:
+def _titles(metrics: list[str], headline: list[str], rows: pd.DataFrame) -> list[str]:
+    names = {"rfm": "less rfm", "control": "less best control"}
     titles = []
     for metric in metrics:
-        titles += [metric, "less rfm", "less best control"] if metric in headline else [metric]
+        titles += [metric, *(names[to] for to in _compared(rows))] if metric in headline else [metric]
     return titles
+
+
+def _compared(rows: pd.DataFrame) -> tuple[str, ...]:
+    """What the block's representations are compared with in columns of their own; recommenders in their notes."""
+    return () if (rows["learner"] == "ranking").all() else ("rfm", "control")
 
 
 def _is_control(representation: str) -> bool:
@@ -77,7 +84,7 @@ def _order(key: tuple[str, str]) -> tuple:
     return *places, key
 
 
-_KNOWN = (LEARNERS, list(BLOCKS))
+_KNOWN = ([*LEARNERS, "ranking"], [*BLOCKS, *(name for name in CANDIDATES if name not in BLOCKS)])
 
 
 def _value(metric: str, row: pd.Series) -> str:
