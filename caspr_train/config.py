@@ -24,18 +24,25 @@ class Config:
     sampled_softmax_above: int = 5000
 
     # -- the model (paper, section 5 and figure 2)
+    # "transformer" (the paper); "pool": events are not compared with each other, any t is cheap; "gru": a control
+    encoder: str = "transformer"
     hidden: int = 16
     feed_forward: int = 32
     encoder_layers: int = 6
     decoder_layers: int = 6
     heads: int = 8
     dropout: float = 0.1
-    embedding_width: int = 16  # columns of the customer vector
+    embedding_width: int = 16  # columns of the latent vector ν_E
+    # The customer vector has, beside ν_E on its principal axes, columns with a meaning of their own: what the
+    # future-window head expects, and the means of the window's numbers (see Caspr.embed).
+    named_columns: bool = False
 
     # -- the objective
+    masked_weight: float = 1.0  # recover masked events; 0 turns it off, and there is no decoder
     mask_share: float = 0.3
     next_event_weight: float = 0.0  # predict, from the customer vector alone, the first activity after the window
-    future_window_weight: float = 0.0  # ... and activity, count and spend of the horizon after it; 0 turns it off
+    # ... and of the horizon after it activity, count and spend, and in a second mean the content (sequences.Batch)
+    future_window_weight: float = 0.0
 
     # -- the optimiser
     optimizer: str = "adam"  # "adam" or "adamw"
@@ -45,6 +52,9 @@ class Config:
     gradient_clip: float = 1.0
     batch_size: int = 256  # sequences a step, over all processes together
     steps: int = 1000  # with epochs unset: as many whole epochs as make up this many steps
+    # ... but no more than this: who sees a few hundred customers more often knows them by heart, and those whom a
+    # learner is fitted on then look unlike those whom it scores
+    most_epochs: int | None = None
     epochs: int | None = None
 
     gpu_precision: str = "bf16"  # of the forward pass on a GPU: "bf16" or "fp32"; a CPU always computes in fp32
@@ -76,10 +86,11 @@ class Config:
             expect(
                 isinstance(getattr(self, name), int) and getattr(self, name) >= 1, name, "a whole number of 1 or more"
             )
-        for name in ("epochs", "patience"):
+        for name in ("epochs", "most_epochs", "patience"):
             expect(getattr(self, name) is None or getattr(self, name) >= 1, name, "a whole number of 1 or more")
         expect(isinstance(self.seed, int) and 0 <= self.seed < 2**32, "seed", "a whole number from 0 to 4294967295")
         expect(self.hidden % self.heads == 0, "hidden", f"a multiple of heads ({self.heads})")
+        expect(self.encoder in ("transformer", "pool", "gru"), "encoder", "'transformer', 'pool' or 'gru'")
         expect(self.windows in ("latest", "random"), "windows", "'latest' or 'random'")
         expect(self.number_transform in ("identity", "signed_log"), "number_transform", "'identity' or 'signed_log'")
         expect(self.optimizer in ("adam", "adamw"), "optimizer", "'adam' or 'adamw'")
@@ -89,6 +100,11 @@ class Config:
         expect(0 <= self.dropout < 1, "dropout", "a share from 0 to below 1")
         expect(0 <= self.validation_share < 1, "validation_share", "a share from 0 to below 1")
         expect(self.learning_rate > 0, "learning_rate", "a positive number")
+        if not (self.masked_weight or self.next_event_weight):
+            raise UsageError(
+                "config: masked_weight and next_event_weight are 0; expected one of them above 0, so that the "
+                "attributes of an activity are learnt"
+            )
         if self.windows == "latest" and (self.next_event_weight or self.future_window_weight):
             raise UsageError(
                 "config: next_event_weight and future_window_weight need windows='random': after the latest window "
@@ -96,8 +112,10 @@ class Config:
             )
 
     def epochs_for(self, sequences: int) -> int:
-        """Epochs over `sequences` training sequences: the configured number, or enough whole ones for `steps`."""
-        return self.epochs or max(1, math.ceil(self.steps / self.steps_per_epoch(sequences)))
+        """Epochs over `sequences` training sequences: the configured number, or enough whole ones for `steps`, at most
+        `most_epochs`."""
+        enough = max(1, math.ceil(self.steps / self.steps_per_epoch(sequences)))
+        return self.epochs or min(enough, self.most_epochs or enough)
 
     def steps_per_epoch(self, sequences: int) -> int:
         return max(1, math.ceil(sequences / self.batch_size))
@@ -109,24 +127,29 @@ class Config:
 PRESETS = {
     # The paper's model and objective, as printed there (section 5; table of hyper-parameters).
     "paper": Config(preset="paper"),
-    # Wider and shallower, windows that end at random moments, and two objectives that look past the window's end but
-    # never past the train cutoff. What each of these is worth has yet to be measured one by one.
+    # What measured best (docs/RESEARCH.md): no event is compared with another, so a window may be long; two objectives
+    # that look past the window's end but never past the train cutoff; and columns that a tree can use as they are.
     "default": Config(
         preset="default",
         windows="random",
         number_transform="signed_log",
         minimum_count=2,
+        encoder="pool",
         hidden=64,
         feed_forward=128,
         encoder_layers=2,
         decoder_layers=1,
         embedding_width=32,
+        named_columns=True,
+        masked_weight=0.0,
         next_event_weight=1.0,
         future_window_weight=1.0,
         optimizer="adamw",
-        learning_rate=2e-3,
+        learning_rate=3e-3,
         schedule="cosine",
         weight_decay=0.01,
+        steps=1000,
+        most_epochs=200,
     ),
 }
 

@@ -56,13 +56,15 @@ def write_control_embeddings(
                     names = keys.slice(start, ROWS_A_GROUP).combine_chunks()
                     which = np.flatnonzero(is_sampled(names["customer_id"].to_pylist(), customers))
                     names, places = names.take(pa.array(which)), torch.from_numpy(which + start)
-                    for control, vectors in (("random_encoder", embedder.vectors), ("mean_pool", pool.vectors)):
+                    # Of the untrained encoder ν_E alone: the means beside it are the other control.
+                    latent = embedder.vectors(places)[:, : bundle.config.embedding_width]
+                    for control, vectors in (("random_encoder", latent), ("mean_pool", pool.vectors(places))):
                         table = {
                             "customer_id": names["customer_id"],
                             "cutoff_at": names["cutoff_at"],
                             "model_version": pa.repeat(bundle.model_version, len(names)),
                             "control": pa.repeat(control, len(names)),
-                            "embedding": lists(vectors(places)),
+                            "embedding": lists(vectors),
                         }
                         writer.write_table(pa.table(table).cast(CONTROL_EMBEDDINGS))
                         rows += len(names)
@@ -103,7 +105,7 @@ class MeanPool:
     def of(self, batch: Batch) -> Tensor:
         """[b, columns] float32."""
         numbers = torch.cat([batch.numbers, batch.days_before[..., None]], dim=-1)
-        missing = numbers.isnan() & batch.valid[..., None]
-        columns = [numbers.nan_to_num(), missing.float()]
+        columns = [numbers.nan_to_num(), numbers.isnan().float()]
         columns += [table[batch.categories[..., i]] for i, table in enumerate(self.tables)]
-        return torch.cat(columns, dim=-1).sum(1) / batch.valid.sum(1, keepdim=True)
+        there = torch.cat(columns, dim=-1) * batch.valid[..., None]
+        return there.sum(1) / batch.valid.sum(1, keepdim=True)

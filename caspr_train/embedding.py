@@ -53,9 +53,9 @@ class Embedder:
 
     def __init__(self, bundle: Bundle, sequences: PackedSequences, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        self.width = bundle.config.embedding_width
         self.windows = Windows(sequences, bundle.config.sequence_length, bundle.encoding.days_scaler)
         self._model = bundle.model(self.device)
+        self.width = self._model.width
         # On a CPU two threads of one product cut it in places that depend on the batch, and sums differ in the last
         # bit. So each product has one thread, and the threads have a batch each.
         self._threads = torch.get_num_threads()
@@ -86,7 +86,7 @@ class Embedder:
 
 
 def embed(bundle: Bundle, sequences: PackedSequences, device: torch.device | str = "cpu") -> np.ndarray:
-    """The customer vectors [n, embedding_width] float32 of the packed sequences, in their order."""
+    """The customer vectors [n, width] float32 of the packed sequences, in their order."""
     with Embedder(bundle, sequences, device) as embedder:
         return embedder.vectors(torch.arange(len(sequences)))
 

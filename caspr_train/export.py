@@ -80,7 +80,7 @@ def expect_exporter() -> None:
 def export_onnx(bundle: Bundle, folder: Path) -> None:
     """Write model.onnx and preprocessing.json into `folder`, which is the whole export or not there.
 
-    The inputs are INPUTS, of any batch size and the model's t; the output is OUTPUT [batch, embedding_width] float32.
+    The inputs are INPUTS, of any batch size and the model's t; the output is OUTPUT [batch, width] float32.
     UsageError: the extra `export` is not installed, or the folder holds something else than an export.
     """
     expect_exporter()
@@ -114,7 +114,7 @@ def export_onnx(bundle: Bundle, folder: Path) -> None:
 
 def preprocessing(bundle: Bundle) -> dict[str, Any]:
     """All that turns activities and a profile into the inputs, as JSON, in words and numbers of its own."""
-    t, width = bundle.config.sequence_length, bundle.config.embedding_width
+    t, width = bundle.config.sequence_length, bundle.model().width
     mean, scale = bundle.encoding.days_scaler
     categories, numbers = _categories(bundle, "sequence"), _numbers(bundle, "sequence")
     profile_categories, profile_numbers = _categories(bundle, "profile"), _numbers(bundle, "profile")

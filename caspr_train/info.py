@@ -31,7 +31,7 @@ def info_text(bundle: Bundle, folder: Path) -> str:
         f"bundle {folder}": [
             ("model_version", bundle.model_version),
             ("weights", f"{sum(weight.numel() for weight in weights):,} ({size / 1e6:,.1f} MB)"),
-            ("embedding_width", bundle.config.embedding_width),
+            ("columns of a vector", bundle.model().width),
         ],
         "lineage": list(bundle.lineage.items()),
         f"config: preset {bundle.config.preset}": list(_changes(bundle)),

@@ -14,36 +14,39 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from caspr_train.config import Config
-from caspr_train.sequences import FUTURE_TARGETS, PAD, Batch
+from caspr_train.sequences import FUTURE_TARGETS, HORIZON_SHARES, PAD, Batch
 
 if TYPE_CHECKING:
     from caspr_train.model import Caspr
 
+FUTURES = len(HORIZON_SHARES) * len(FUTURE_TARGETS)
 LOOKS_AHEAD = "an objective that looks past the window needs windows with horizon_seconds above 0"
 
 
 @dataclass
 class LossSums:
-    """Sums of losses: masked [c + n] and next [c + n] in the order of the attributes, future [len(FUTURE_TARGETS)]."""
+    """Sums of losses: masked [c + n] and next [c + n] in the order of the attributes; future [FUTURES], the
+    targets of the first horizon first, and content [horizons x contents] as in Batch, or [0]."""
 
     masked: Tensor
     next: Tensor
     future: Tensor
+    content: Tensor
 
     def detach(self) -> LossSums:
-        return LossSums(self.masked.detach(), self.next.detach(), self.future.detach())
+        return LossSums(self.masked.detach(), self.next.detach(), self.future.detach(), self.content.detach())
 
     def flat(self) -> Tensor:
-        return torch.cat([self.masked, self.next, self.future])
+        return torch.cat([self.masked, self.next, self.future, self.content])
 
 
 class Denominators(LossSums):
     """Counts of valid targets, in the same places as the sums."""
 
     @classmethod
-    def from_flat(cls, flat: Tensor) -> Denominators:
-        per_event = (len(flat) - len(FUTURE_TARGETS)) // 2
-        return cls(flat[:per_event], flat[per_event : 2 * per_event], flat[2 * per_event :])
+    def from_flat(cls, flat: Tensor, per_event: int) -> Denominators:
+        """`per_event`: c + n."""
+        return cls(*flat.split([per_event, per_event, FUTURES, len(flat) - 2 * per_event - FUTURES]))
 
 
 def draw_mask(valid: Tensor, share: float, noise: Tensor) -> Tensor:
@@ -64,11 +67,13 @@ def count_targets(batch: Batch, hide: Tensor) -> Denominators:
     numbers = (~batch.numbers.isnan() & hide[..., None]).sum((0, 1))
     masked = torch.cat([hide.sum().expand(categories), numbers]).double()
     if batch.next_categories is None or batch.next_numbers is None or batch.future is None:
-        return Denominators(masked, torch.zeros_like(masked), masked.new_zeros(len(FUTURE_TARGETS)))
+        return Denominators(masked, torch.zeros_like(masked), masked.new_zeros(FUTURES), masked.new_zeros(0))
     following = torch.cat(
         [(batch.next_categories != PAD).sum(0).double(), (~batch.next_numbers.isnan()).sum(0).double()]
     )
-    return Denominators(masked, following, (~batch.future.isnan()).sum(0).double())
+    future = (~batch.future.isnan()).sum(0).flatten().double()
+    content = masked.new_zeros(0) if batch.content is None else (~batch.content.isnan()).sum(0).flatten().double()
+    return Denominators(masked, following, future, content)
 
 
 def masked_events(batch: Batch, hide: Tensor, states: Tensor, compact: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,34 +94,47 @@ def masked_events(batch: Batch, hide: Tensor, states: Tensor, compact: bool) -> 
 def loss_sums(
     model: Caspr,
     batch: Batch,
-    asked: tuple[Tensor, Tensor, Tensor],
+    asked: tuple[Tensor, Tensor, Tensor] | None,
     embedding: Tensor,
     negatives: dict[str, Tensor] | None = None,
 ) -> LossSums:
-    """`asked`: as masked_events gives it; `embedding`: ν_E; `negatives`: as Caspr.draw_negatives, None: exact."""
-    masked = _event_losses(model, *asked, negatives)
-    following = torch.zeros_like(masked)
+    """`asked`: as masked_events gives it, None: nothing is masked; `embedding`: ν_E; `negatives`: as
+    Caspr.draw_negatives, None: exact."""
+    nothing = embedding.new_zeros(batch.categories.shape[-1] + batch.numbers.shape[-1], dtype=torch.float32)
+    masked = nothing if asked is None else _event_losses(model, *asked, negatives)
+    following = nothing
     if model.next_event is not None:
         assert batch.next_categories is not None and batch.next_numbers is not None, LOOKS_AHEAD
         following = _event_losses(
             model, model.next_event(embedding), batch.next_categories, batch.next_numbers, negatives
         )
-    future = masked.new_zeros(len(FUTURE_TARGETS))
+    future = masked.new_zeros(FUTURES)
     if model.future_head is not None:
         assert batch.future is not None, LOOKS_AHEAD
-        amounts = (batch.future[:, 2:] - model.future_mean) / model.future_scale
-        target = torch.cat([batch.future[:, :2], amounts], dim=1)
-        future = _future_losses(model.future_head(embedding).float(), target)
-    return LossSums(masked, following, future)
+        amounts = (batch.future[..., 2:] - model.future_mean) / model.future_scale
+        target = torch.cat([batch.future[..., :2], amounts], dim=-1)
+        future = _future_losses(model.future_head(embedding).float().view_as(target), target)
+    content = masked.new_zeros(0 if batch.content is None else batch.content[0].numel())
+    if model.content_head is not None:
+        assert batch.content is not None, LOOKS_AHEAD
+        target = (batch.content - model.content_mean) / model.content_scale
+        error = model.content_head(embedding).float().view_as(target) - target.nan_to_num()
+        content = (error.square() * ~target.isnan()).sum(0).flatten()
+    return LossSums(masked, following, future, content)
 
 
 def weighted(sums: LossSums, denominators: Denominators, config: Config) -> Tensor:
     """One scalar: each objective is the mean over its attributes, each attribute the mean over its valid targets."""
     return (
-        (sums.masked / denominators.masked.clamp(min=1)).mean()
+        config.masked_weight * (sums.masked / denominators.masked.clamp(min=1)).mean()
         + config.next_event_weight * (sums.next / denominators.next.clamp(min=1)).mean()
         + config.future_window_weight * (sums.future / denominators.future.clamp(min=1)).mean()
+        + config.future_window_weight * _mean(sums.content / denominators.content.clamp(min=1))
     ).float()
+
+
+def _mean(losses: Tensor) -> Tensor:
+    return losses.sum() / max(1, len(losses))
 
 
 def _event_losses(
@@ -137,9 +155,9 @@ def _event_losses(
 
 
 def _future_losses(predicted: Tensor, target: Tensor) -> Tensor:
-    """Sums [4]: binary cross-entropy for the two questions, squared error for the two amounts; NaN is not known."""
+    """Sums [FUTURES]: binary cross-entropy of the two questions, squared error of the two amounts; NaN is not known."""
     known = ~target.isnan()
     target = target.nan_to_num()
-    asked = F.binary_cross_entropy_with_logits(predicted[:, :2], target[:, :2], reduction="none")
-    amount = (predicted[:, 2:] - target[:, 2:]).square()
-    return (torch.cat([asked, amount], dim=1) * known).sum(0)
+    asked = F.binary_cross_entropy_with_logits(predicted[..., :2], target[..., :2], reduction="none")
+    amount = (predicted[..., 2:] - target[..., 2:]).square()
+    return (torch.cat([asked, amount], dim=-1) * known).sum(0).flatten()

@@ -55,6 +55,7 @@ LEARNING = [
     "model/autoencoder.py",
     "model/blocks.py",
     "model/dropout.py",
+    "model/encoders.py",
     "model/events.py",
     "model/tied.py",
     "objective.py",

@@ -16,7 +16,7 @@ from caspr_train import checkpoint
 from caspr_train.checkpoint import Progressed
 from caspr_train.distributed import add_over_processes, from_first
 from caspr_train.errors import DataError
-from caspr_train.learner import CUT, INSTANTS, ORDER, VALIDATION, Job, Learner, cut_up, draws, learning_rate
+from caspr_train.learner import CUT, INSTANTS, ORDER, PIECE, VALIDATION, Job, Learner, cut_up, draws, learning_rate
 from caspr_train.log import TrainingLog
 from caspr_train.model import Caspr
 from caspr_train.objective import LOOKS_AHEAD, Denominators, count_targets, draw_mask, weighted
@@ -53,9 +53,9 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
     model = learner.model
     if config.future_window_weight:
         sample = fit[:: max(1, len(fit) // 20_000)].to(windows.sequences.device)
-        future = windows.cut(sample, windows.random_instants(draws(config, 0, VALIDATION))[sample]).future
-        assert future is not None, LOOKS_AHEAD
-        model.set_future_scale(future)
+        seen = windows.cut(sample, windows.random_instants(draws(config, 0, VALIDATION))[sample])
+        assert seen.future is not None and seen.content is not None, LOOKS_AHEAD
+        model.set_future_scale(seen.future, seen.content)
     epochs, steps_per_epoch = config.epochs_for(len(fit)), config.steps_per_epoch(len(fit))
     steps, epochs_between_validations = epochs * steps_per_epoch, max(1, epochs // VALIDATIONS)
     looks = STEPS_BETWEEN_LOOKS[device.type]
@@ -146,6 +146,11 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
     progress.close()
     if best:
         model.load_state_dict(best)
+    if config.named_columns:
+        which = fit[:: math.ceil(len(fit) / MOST_VALIDATED)].to(windows.sequences.device)
+        model.turn_to_axes(
+            torch.cat([_latent(model, windows, part, device) for part in which.split(PIECE[device.type])])
+        )
 
     if rank == 0:
         metrics = {
@@ -179,11 +184,11 @@ def validate(
 ) -> dict[str, Any] | None:
     """Loss on sequences that were not fitted, with masks and instants that are the same every time; None without any.
 
-    Parts are means over the valid targets: `masked` and `next` by attribute (categorical first), `future` by
-    FUTURE_TARGETS. Beside each `masked` stands what knowing nothing but frequencies gives, in `baseline`: of the masked
-    values of a categorical attribute the cross-entropy under how often the fitted customers have each value
-    (`seen_values`, as PackedSequences.count_values gives it), of a numerical one's the variance. What was learnt is the
-    difference.
+    Parts are means over the valid targets: `masked` and `next` by attribute (categorical first), `future` by horizon
+    and FUTURE_TARGETS; None where the objective is off. In `baseline` stands what knowing nothing but frequencies
+    gives: of the masked values of a categorical attribute the cross-entropy under how often the fitted customers have
+    each value (`seen_values`, as PackedSequences.count_values gives it), of a numerical one's the variance. What was
+    learnt is the difference.
     """
     config = job.config
     if not len(which):
@@ -211,17 +216,29 @@ def validate(
         numbers = numbers.nan_to_num()
         moments += torch.stack([known.sum(0).double(), numbers.sum(0), numbers.square().sum(0)]).cpu()
     model.train(was_training)
-    totals, targets = Denominators.from_flat(sums), Denominators.from_flat(counts)
-    means = Denominators.from_flat(sums / counts.clamp(min=1))
+    per_event = model.per_event
+    totals, targets = Denominators.from_flat(sums, per_event), Denominators.from_flat(counts, per_event)
+    means = Denominators.from_flat(sums / counts.clamp(min=1), per_event)
     amount = moments[0].clamp(min=1)
     variances = moments[2] / amount - (moments[1] / amount).square()
     return {
         "loss": float(weighted(totals, targets, config)),
-        "masked": means.masked.tolist(),
+        "masked": means.masked.tolist() if config.masked_weight else None,
         "baseline": list(map(_cross_entropy, frequencies, seen_values)) + variances.clamp(min=0).tolist(),
         "next": means.next.tolist() if model.next_event is not None else None,
         "future": means.future.tolist() if model.future_head is not None else None,
     }
+
+
+@torch.no_grad()
+def _latent(model: Caspr, windows: Windows, which: Tensor, device: torch.device) -> Tensor:
+    """ν_E [b, embedding_width] of the sequences `which` [b] at their cutoff."""
+    was_training = model.training
+    model.eval()
+    (batch,) = batches(windows, [(which, None)], device)
+    latent = model.latent(batch)
+    model.train(was_training)
+    return latent
 
 
 def _cross_entropy(frequencies: Tensor, seen: Tensor) -> float:

@@ -30,7 +30,7 @@ def test_a_bundle_that_was_saved_embeds_the_same(bundle, tmp_path):
     again = Bundle.load(tmp_path / "bundle")
     sequences, _ = pack(*marts(30, seed=1), bundle.encoding)
     vectors = embed(bundle, sequences)
-    assert vectors.shape == (30, bundle.config.embedding_width) and np.isfinite(vectors).all()
+    assert vectors.shape == (30, bundle.model().width) and np.isfinite(vectors).all()
     np.testing.assert_array_equal(vectors, embed(again, sequences))
     assert (again.config, again.schema, again.metrics, again.lineage) == (
         bundle.config,

@@ -75,7 +75,10 @@ def test_only_who_takes_part_in_measuring_has_controls(tmp_path, monkeypatch):
     assert write_control_embeddings(path, bundle, [(sequences, keys), (sequences, later)]) == 4 * 120
     table = pq.read_table(path)
     assert table.schema.equals(controls.CONTROL_EMBEDDINGS)
-    assert set(table["control"].to_pylist()) == {"random_encoder", "mean_pool"}
+    lengths = table.group_by("control").aggregate([("embedding", "count")])
+    assert sorted(lengths["control"].to_pylist()) == ["mean_pool", "random_encoder"]
+    untrained = table.filter(pa.compute.equal(table["control"], "random_encoder"))["embedding"]
+    assert {len(vector) for vector in untrained.to_pylist()} == {bundle.config.embedding_width}, "without the means"
     monkeypatch.setattr(controls, "is_sampled", lambda ids, customers: sample.is_sampled(ids, customers, 30))
     rows = write_control_embeddings(path, bundle, [(sequences, keys), (sequences, later)])
     few = pq.read_table(path)

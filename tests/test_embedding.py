@@ -45,7 +45,7 @@ def test_a_vector_does_not_depend_on_what_is_embedded_beside_it(name, threads):
             shuffled = torch.randperm(len(sequences), generator=torch.Generator().manual_seed(2))
             for which in (shuffled, torch.arange(13, 400, 3), *torch.tensor([[0], [255], [256], [699]])):
                 np.testing.assert_array_equal(embedder.vectors(which), expected[which.numpy()])
-            assert embedder.vectors(torch.arange(0)).shape == (0, bundle.config.embedding_width)
+            assert embedder.vectors(torch.arange(0)).shape == (0, bundle.model().width)
         assert torch.get_num_threads() == threads, "as it was before"
     finally:
         torch.set_num_threads(before)

@@ -12,7 +12,9 @@ from caspr_train.model import Caspr
 from caspr_train.model.attention import _ShortAttention
 from caspr_train.model.blocks import DecoderBlock, EncoderBlock, visible_to_decoder, visible_to_encoder
 from caspr_train.model.dropout import Dropout, RandomBits
-from caspr_train.objective import Denominators, count_targets, draw_mask, loss_sums, masked_events
+from caspr_train.model.events import summary, summary_width
+from caspr_train.objective import FUTURES, Denominators, count_targets, draw_mask, loss_sums, masked_events
+from caspr_train.sequences import counted
 from tests.frames import packed, windows_of
 
 
@@ -78,9 +80,10 @@ def test_the_decoder_block_is_torchs_with_a_memory_of_one():
     torch.testing.assert_close(ours(x, everything, memory), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.fixture(scope="module", params=["paper", "default"])
+@pytest.fixture(scope="module", params=[("paper", {}), ("default", {"masked_weight": 1.0})], ids=["paper", "default"])
 def built(request):
-    config = preset(request.param)
+    name, changes = request.param
+    config = preset(name, **changes)
     sequences, encoding, _ = packed(config, customers=120, longest=60)
     torch.manual_seed(0)
     return Caspr(config, shape_of(encoding)).eval(), windows_of(config, sequences, encoding), sequences
@@ -104,11 +107,11 @@ def test_a_masked_event_is_gone_whatever_it_was(built):
     model, windows, sequences = built
     batch = windows.cut(torch.arange(len(sequences)))
     hide = draw_mask(batch.valid, 0.3, torch.rand(batch.valid.shape))
-    before = model.embed(batch, hide), model.decode(batch, hide, model.embed(batch, hide))[hide]
+    before = model.latent(batch, hide), model.decode(batch, hide, model.latent(batch, hide))[hide]
     batch.categories[hide] = 1
     batch.numbers[hide] = 9.0
     batch.days_before[hide] = -3.0
-    after = model.embed(batch, hide), model.decode(batch, hide, model.embed(batch, hide))[hide]
+    after = model.latent(batch, hide), model.decode(batch, hide, model.latent(batch, hide))[hide]
     torch.testing.assert_close(before, after)
 
 
@@ -116,7 +119,7 @@ def test_the_decoder_sees_no_later_event(built):
     model, windows, sequences = built
     batch = windows.cut(torch.arange(len(sequences)))
     nothing = torch.zeros_like(batch.valid)
-    embedding = model.embed(batch)
+    embedding = model.latent(batch)
     before = model.decode(batch, nothing, embedding)
     batch.numbers[:, 10:] += 1.0
     after = model.decode(batch, nothing, embedding)
@@ -200,13 +203,81 @@ def test_a_gpu_that_does_not_ask_how_many_are_masked_has_the_same_losses(built):
     which = torch.arange(len(sequences))
     batch = windows.cut(which, windows.random_instants(torch.Generator().manual_seed(3)))
     hide = draw_mask(batch.valid, 0.3, torch.rand(batch.valid.shape))
-    embedding = model.embed(batch, hide)
+    embedding = model.latent(batch, hide)
     states = model.decode(batch, hide, embedding)
     compact, everywhere = (
         loss_sums(model, batch, masked_events(batch, hide, states, way), embedding).flat() for way in (True, False)
     )
     assert compact.isfinite().all() and compact[0] > 0
     torch.testing.assert_close(compact, everywhere, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("encoder", ["pool", "gru", "transformer"])
+def test_without_masked_recovery_every_encoder_learns_ignores_padding_and_can_be_turned(encoder):
+    config = preset("default", encoder=encoder, sequence_length=9)
+    sequences, encoding, _ = packed(config, customers=80, longest=60)
+    torch.manual_seed(0)
+    model, windows = Caspr(config, shape_of(encoding)).eval(), windows_of(config, sequences, encoding)
+    batch = windows.cut(torch.arange(80), windows.oldest_age() // 2)
+    hide = torch.zeros_like(batch.valid)
+    assert not model.decoder and not batch.valid.all()
+    loss, _ = model(batch, hide, count_targets(batch, hide))
+    loss.backward()
+    for name, weight in model.named_parameters():
+        assert weight.grad is not None and weight.grad.isfinite().all() and weight.grad.any(), name
+
+    before, latent = model.embed(batch).detach(), model.latent(batch).detach()
+    padding = ~batch.valid
+    batch.categories[padding] = 1
+    batch.numbers[padding], batch.days_before[padding] = 3.0, 5.0
+    torch.testing.assert_close(model.embed(batch), before, atol=1e-5, rtol=1e-5)
+
+    model.turn_to_axes(latent)
+    turned, width = model.embed(batch).detach(), config.embedding_width
+    torch.testing.assert_close(turned[:, width:], before[:, width:], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model(batch, hide, count_targets(batch, hide))[0], loss, atol=1e-4, rtol=1e-4)
+    far = torch.cdist(latent.double(), latent.double())
+    torch.testing.assert_close(torch.cdist(*[turned[:, :width].double()] * 2), far, atol=1e-3, rtol=1e-3)
+    spread = turned[:, :width].var(0)
+    assert (spread.diff() <= 1e-6).all() and turned[:, :width].mean(0).abs().max() < 1e-4
+    between = torch.cov(turned[:, :width].t()).fill_diagonal_(0)
+    assert between.abs().max() < 1e-4
+
+
+def test_the_vector_says_what_the_future_head_expects_and_the_means_of_the_numbers():
+    config = preset("default", sequence_length=9)
+    sequences, encoding, _ = packed(config, customers=40)
+    model, windows = Caspr(config, shape_of(encoding)).eval(), windows_of(config, sequences, encoding)
+    batch = windows.cut(torch.arange(40))
+    vectors, latent = model.embed(batch), model.latent(batch)
+    numbers = batch.numbers.shape[-1] + 1
+    assert vectors.shape[1] == model.width == 32 + FUTURES + 2 * numbers
+    torch.testing.assert_close(vectors[:, 32 : 32 + FUTURES], model.future_head(latent))
+    for i in range(40):
+        there = torch.cat([batch.numbers[i], batch.days_before[i, :, None]], dim=1)[batch.valid[i]]
+        expected = torch.cat([there.nan_to_num().mean(0), there.isnan().float().mean(0)])
+        torch.testing.assert_close(vectors[i, 32 + FUTURES :], expected)
+
+
+def test_the_summary_is_what_counting_finds_without_what_is_masked():
+    config = preset("default", sequence_length=9)
+    sequences, encoding, _ = packed(config, customers=40)
+    batch = windows_of(config, sequences, encoding).cut(torch.arange(40))
+    hide = draw_mask(batch.valid, 0.3, torch.rand(batch.valid.shape))
+    cardinalities = encoding.cardinalities("sequence")
+    found = summary(batch, hide, cardinalities)
+    assert found.shape[1] == summary_width(cardinalities, batch.numbers.shape[-1] + 1)
+    for i in range(40):
+        shown = batch.valid[i] & ~hide[i]
+        numbers = torch.cat([batch.numbers[i], batch.days_before[i, :, None]], dim=1)[shown]
+        counts = [
+            torch.bincount(batch.categories[i, shown, place], minlength=n)[1:] for place, n in counted(cardinalities)
+        ]
+        expected = [
+            numbers.nanmean(0).nan_to_num(),
+            *(one.float().log1p() for one in ((~numbers.isnan()).sum(0), *counts)),
+        ]
+        torch.testing.assert_close(found[i], torch.cat(expected))
 
 
 @pytest.mark.parametrize("columns", [1, 2, 8])
@@ -270,6 +341,8 @@ def test_the_core_imports_neither_a_database_nor_dbt_nor_arrow():
         ({"sampled_softmax_above": 0}, "sampled_softmax_above is 0; expected a whole number of 1 or more"),
         ({"mask_share": 1.5}, "mask_share is 1.5; expected a share between 0 and 1"),
         ({"windows": "latest"}, "need windows='random'"),
+        ({"encoder": "lstm"}, "encoder is 'lstm'; expected 'transformer', 'pool' or 'gru'"),
+        ({"next_event_weight": 0.0}, "masked_weight and next_event_weight are 0"),
     ],
 )
 def test_a_wrong_config_says_what_is_wrong(changes, message):

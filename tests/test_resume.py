@@ -250,7 +250,7 @@ def test_it_ends_where_held_out_customers_gain_nothing_more_with_the_best_weight
 
 
 def test_the_log_tells_the_story_and_what_was_learnt_of_each_attribute(tmp_path):
-    config = preset("default", **SMALL, epochs=2, validation_share=0.4)
+    config = preset("default", **SMALL, epochs=2, validation_share=0.4, masked_weight=1.0)
     job = prepared(tmp_path / "run", config, customers=1500, minutes=60.0)
     metrics = fitted(tmp_path / "run", job)
     lines = [json.loads(line) for line in (tmp_path / "run" / "training.jsonl").read_text().splitlines()]

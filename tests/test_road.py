@@ -74,14 +74,15 @@ def test_two_processes_train_embed_and_load(project):
     assert project.rows(
         "select count(*) from customer_profiles anti join customer_embeddings using (customer_id, cutoff_at)"
     ) == [(0,)]
-    assert project.rows("select distinct len(embedding) from customer_embeddings") == [(32,)]
+    ((width,),) = project.rows("select distinct len(embedding) from customer_embeddings")
+    assert width > 32, "the latent vector and what has a name"
     assert project.rows("select count(*) from customer_embeddings where list_contains(embedding, 'nan'::float)") == [
         (0,)
     ]
     assert project.rows("select processes, preset from main_trained.training_runs") == [(2, "default")]
     # Items lie in the customers' space; and every customer who is measured has both controls.
     assert project.rows("select count(*) > 100, count(*) = count(bias), min(len(embedding)) from item_embeddings") == [
-        (True, True, 32)
+        (True, True, width)
     ]
     measured = "select count(*) from customer_embeddings join cutoffs using (cutoff_at) where role != 'score'"
     assert project.rows(
@@ -215,6 +216,20 @@ def test_evaluate_measures_several_seeds_and_the_next_build_takes_it_over(projec
     of_rfm = "where learner = 'random_forest' and representation = 'rfm' and seed_standard_error = 0"
     assert project.rows(f"select count(*) from model_performance {of_rfm}") == [(0,)]  # the learners' seeds differ too
     project.caspr_fails(2, "--seeds 0: expected a whole number of 1 or more", "evaluate", "--seeds", "0")
+
+
+def test_the_encoder_fine_tuned_is_one_more_row_of_the_table(project):
+    wrong = ("finetune", "--gpus", "0", "--task")
+    project.caspr_fails(2, "--task loyalty: expected one of churn, ", *wrong, "loyalty")
+    project.caspr_fails(2, "--labels many: expected whole numbers", *wrong, "churn", "--labels", "many")
+    before = project.rows("select * from model_performance where task <> 'churn' order by all")
+    said = project.caspr("finetune", "--task", "churn", "--gpus", "0", "--seeds", "1", "--labels", "40")
+    assert "caspr_finetuned" in said and "40 labels" in said and "all labels" in said
+    assert len(list(project.folder.glob("runs/*/finetuned_churn*"))) == 2
+    project.dbt("build", "--quiet", "--warn-error", "--select", "source:caspr_trained+")
+    found = project.rows("select metric from model_performance where representation = 'caspr_finetuned' order by all")
+    assert found == [("auroc",), ("brier",), ("f1",)]
+    assert project.rows("select * from model_performance where task <> 'churn' order by all") == before
 
 
 def test_old_versions_stay_until_they_are_pruned(project):

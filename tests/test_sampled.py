@@ -57,7 +57,7 @@ def shop(config: Config, items: Tensor, values: int) -> tuple[PackedSequences, J
 def built(request) -> tuple[Caspr, Batch, Tensor]:
     """A model whose products are sampled and whose types are not, or both are; a batch and its mask."""
     name, above = request.param
-    config = preset(name, sampled_softmax_above=above, minimum_count=1, dropout=0.0)
+    config = preset(name, sampled_softmax_above=above, minimum_count=1, dropout=0.0, masked_weight=1.0)
     sequences, encoding, _ = packed(config, customers=120, longest=40)
     torch.manual_seed(0)
     model, windows = Caspr(config, shape_of(encoding)), windows_of(config, sequences, encoding)
@@ -140,7 +140,7 @@ def test_negatives_that_are_the_target_itself_are_taken_out():
 def test_without_negatives_the_loss_is_exact_whatever_its_pieces(built, monkeypatch):
     model, batch, hide = built
     values = model.shape.sequence_cardinalities[PRODUCT]
-    embedding = model.embed(batch, hide)
+    embedding = model.latent(batch, hide)
     states = model.decode(batch, hide, embedding)
     head = model.tied_heads[str(PRODUCT)]
     codes = torch.cat([head.reserved, model.table(PRODUCT)[RESERVED:]])
@@ -169,7 +169,7 @@ def test_a_validation_draws_nothing_and_says_the_same_twice(monkeypatch):
 def test_a_gpu_that_does_not_ask_how_many_are_masked_has_the_same_losses(built, sampled):
     model, batch, hide = built
     negatives = model.draw_negatives(torch.Generator().manual_seed(1)) if sampled else None
-    embedding = model.embed(batch, hide)
+    embedding = model.latent(batch, hide)
     states = model.decode(batch, hide, embedding)
     compact, everywhere = (
         loss_sums(model, batch, masked_events(batch, hide, states, way), embedding, negatives).flat()
@@ -250,7 +250,7 @@ from caspr_train.trainer import validate
 from tests.test_sampled import CPU, shop
 values = 200_000
 items = draw_negatives(values, torch.Generator().manual_seed(0), 256 * 15).flip(0).view(15, 256).t()
-sequences, job = shop(preset("default"), items, values)
+sequences, job = shop(preset("default", masked_weight=1.0), items, values)
 assert sequences.categories.dtype == torch.int32 and items.max() > 2**15
 windows = job.windows(sequences)
 learner = Learner(job, windows, CPU)
@@ -302,8 +302,8 @@ def test_an_items_vector_and_bias_give_the_models_own_logits_of_the_next_item(ab
         customers = model.embed(windows.cut(torch.arange(50)))
         vectors, bias = model.item_space(PRODUCT)
         logits = customers @ vectors.t() + bias
-        assert vectors.shape == (model.shape.sequence_cardinalities[PRODUCT], config.embedding_width)
-        states = model.next_event(customers)
+        assert vectors.shape == (model.shape.sequence_cardinalities[PRODUCT], model.width)
+        states = model.next_event(customers[:, : config.embedding_width])
         if above == 10:
             head, targets = model.tied_heads[str(PRODUCT)], torch.arange(50) % 20 + RESERVED
             expected = head(states, model.table(PRODUCT), targets, None)

@@ -47,7 +47,7 @@ def coin(rng: np.random.Generator, lengths: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", ["paper", "default"])
 def test_noise_stays_at_its_entropy_and_a_pattern_falls_below_half_of_it(tmp_path, name):
     small = {**SMALL, "hidden": 32, "dropout": 0.0, "batch_size": 64, "epochs": 60, "learning_rate": 1e-2}
-    config = preset(name, **small, validation_share=0.25)
+    config = preset(name, **small, validation_share=0.25, masked_weight=1.0)
     entropy = np.log(4)
     for types, holds in ((coin, lambda loss: loss > entropy - 0.03), (cycle, lambda loss: loss < entropy / 2)):
         folder = tmp_path / types.__name__
@@ -118,6 +118,7 @@ def test_fewer_sequences_than_processes_in_a_step_still_train(tmp_path):
 
 def test_the_learning_rate_is_a_pure_function_that_warms_up_and_cools_down():
     config = preset("default")
+    assert config.epochs_for(100_000) == 2 and config.epochs_for(100) == 200 and preset("paper").epochs_for(100) == 1000
     rates = [learning_rate(step, 200, config) for step in range(200)]
     assert rates[0] == pytest.approx(config.learning_rate / 10) and max(rates) == pytest.approx(config.learning_rate)
     assert rates[10:] == sorted(rates[10:], reverse=True) and rates[-1] < config.learning_rate / 1000

@@ -1,0 +1,80 @@
+"""From the embedded events of a window to one pooled vector: by attention among them, by recurrence, or each alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from caspr_train.config import Config
+from caspr_train.model.blocks import EncoderBlock, visible_to_encoder
+from caspr_train.model.dropout import Dropout, RandomBits
+
+
+class TransformerEncoder(nn.Module):
+    """The paper's (section 5, figure 2). Its cost grows with the square of t."""
+
+    def __init__(self, config: Config, bits: RandomBits) -> None:
+        super().__init__()
+        block = (config.hidden, config.heads, config.feed_forward, config.dropout, bits)
+        self.blocks = nn.ModuleList(EncoderBlock(*block) for _ in range(config.encoder_layers))
+        self.width = 2 * config.hidden
+
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        """x [b, t, hidden], valid [b, t] bool -> [b, width]."""
+        visible = visible_to_encoder(valid)
+        for block in self.blocks:
+            x = block(x, visible)
+        # The mean says what there was, the latest activity's state says where it led. Padding enters neither.
+        return torch.cat([_mean(x, valid), x[:, -1]], dim=-1)
+
+
+class RecurrentEncoder(nn.Module):
+    """A gated recurrent unit, the control of the transformer: the same pooling of its states."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.unit = nn.GRU(config.hidden, config.hidden, config.encoder_layers, batch_first=True)
+        self.width = 2 * config.hidden
+
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        """As TransformerEncoder. It begins at the oldest activity: padding is moved behind the latest."""
+        places = torch.arange(x.shape[1], device=x.device)
+        length = valid.sum(1, keepdim=True)
+        oldest_first = (places + x.shape[1] - length).clamp(max=x.shape[1] - 1)
+        states, _ = self.unit(x.gather(1, oldest_first[..., None].expand_as(x)))
+        latest = states.gather(1, (length - 1)[..., None].expand(-1, -1, states.shape[2]))[:, 0]
+        return torch.cat([_mean(states, places < length), latest], dim=-1)
+
+
+class PoolEncoder(nn.Module):
+    """Every event through the same dense layers, then what the window's events have in common: their mean, their
+    maximum, means weighted by attention, the latest one, and how many there are.
+
+    Events do not look at each other, but each knows how long before the window's end it was and after which gap. Linear
+    in t, so a window can be the whole history. (Zaheer et al. 2017, https://arxiv.org/abs/1703.06114.)
+    """
+
+    def __init__(self, config: Config, bits: RandomBits) -> None:
+        super().__init__()
+        hidden, self.heads = config.hidden, config.heads
+        self.event = nn.Sequential(nn.ReLU(), nn.Linear(hidden, hidden))
+        self.score = nn.Linear(hidden, config.heads)
+        self.dropout = Dropout(config.dropout, bits)
+        self.width = 4 * hidden + 1
+
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        """As TransformerEncoder."""
+        x = self.event(x)
+        b, t, hidden = x.shape
+        padding = ~valid[..., None]
+        # In single precision, also on a GPU: the least of a half cannot be told from some scores.
+        weights = self.score(x).float().masked_fill(padding, -torch.inf).softmax(1).to(x.dtype)
+        weighted = (x.view(b, t, self.heads, -1) * weights[..., None]).sum(1).view(b, hidden)
+        largest = x.masked_fill(padding, -torch.inf).amax(1)
+        events = valid.sum(1, keepdim=True).to(x.dtype).log1p()
+        return self.dropout(torch.cat([_mean(x, valid), largest, weighted, x[:, -1], events], dim=-1))
+
+
+def _mean(x: Tensor, valid: Tensor) -> Tensor:
+    there = valid[..., None].to(x.dtype)
+    return (x * there).sum(1) / there.sum(1)
