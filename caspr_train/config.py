@@ -41,7 +41,8 @@ class Config:
     masked_weight: float = 1.0  # recover masked events; 0 turns it off, and there is no decoder
     mask_share: float = 0.3
     next_event_weight: float = 0.0  # predict, from the customer vector alone, the first activity after the window
-    future_window_weight: float = 0.0  # ... and activity, count and spend of the horizon after it; 0 turns it off
+    # ... and of the horizon after it activity, count and spend, and in a second mean the content (sequences.Batch)
+    future_window_weight: float = 0.0
 
     # -- the optimiser
     optimizer: str = "adam"  # "adam" or "adamw"
@@ -147,8 +148,8 @@ PRESETS = {
         learning_rate=3e-3,
         schedule="cosine",
         weight_decay=0.01,
-        steps=600,
-        most_epochs=50,
+        steps=1000,
+        most_epochs=200,
     ),
 }
 

@@ -26,26 +26,27 @@ LOOKS_AHEAD = "an objective that looks past the window needs windows with horizo
 @dataclass
 class LossSums:
     """Sums of losses: masked [c + n] and next [c + n] in the order of the attributes; future [FUTURES], the
-    targets of the first horizon first."""
+    targets of the first horizon first, and content [horizons x contents] as in Batch, or [0]."""
 
     masked: Tensor
     next: Tensor
     future: Tensor
+    content: Tensor
 
     def detach(self) -> LossSums:
-        return LossSums(self.masked.detach(), self.next.detach(), self.future.detach())
+        return LossSums(self.masked.detach(), self.next.detach(), self.future.detach(), self.content.detach())
 
     def flat(self) -> Tensor:
-        return torch.cat([self.masked, self.next, self.future])
+        return torch.cat([self.masked, self.next, self.future, self.content])
 
 
 class Denominators(LossSums):
     """Counts of valid targets, in the same places as the sums."""
 
     @classmethod
-    def from_flat(cls, flat: Tensor) -> Denominators:
-        per_event = (len(flat) - FUTURES) // 2
-        return cls(flat[:per_event], flat[per_event : 2 * per_event], flat[2 * per_event :])
+    def from_flat(cls, flat: Tensor, per_event: int) -> Denominators:
+        """`per_event`: c + n."""
+        return cls(*flat.split([per_event, per_event, FUTURES, len(flat) - 2 * per_event - FUTURES]))
 
 
 def draw_mask(valid: Tensor, share: float, noise: Tensor) -> Tensor:
@@ -66,11 +67,13 @@ def count_targets(batch: Batch, hide: Tensor) -> Denominators:
     numbers = (~batch.numbers.isnan() & hide[..., None]).sum((0, 1))
     masked = torch.cat([hide.sum().expand(categories), numbers]).double()
     if batch.next_categories is None or batch.next_numbers is None or batch.future is None:
-        return Denominators(masked, torch.zeros_like(masked), masked.new_zeros(FUTURES))
+        return Denominators(masked, torch.zeros_like(masked), masked.new_zeros(FUTURES), masked.new_zeros(0))
     following = torch.cat(
         [(batch.next_categories != PAD).sum(0).double(), (~batch.next_numbers.isnan()).sum(0).double()]
     )
-    return Denominators(masked, following, (~batch.future.isnan()).sum(0).flatten().double())
+    future = (~batch.future.isnan()).sum(0).flatten().double()
+    content = masked.new_zeros(0) if batch.content is None else (~batch.content.isnan()).sum(0).flatten().double()
+    return Denominators(masked, following, future, content)
 
 
 def masked_events(batch: Batch, hide: Tensor, states: Tensor, compact: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -111,7 +114,13 @@ def loss_sums(
         amounts = (batch.future[..., 2:] - model.future_mean) / model.future_scale
         target = torch.cat([batch.future[..., :2], amounts], dim=-1)
         future = _future_losses(model.future_head(embedding).float().view_as(target), target)
-    return LossSums(masked, following, future)
+    content = masked.new_zeros(0 if batch.content is None else batch.content[0].numel())
+    if model.content_head is not None:
+        assert batch.content is not None, LOOKS_AHEAD
+        target = (batch.content - model.content_mean) / model.content_scale
+        error = model.content_head(embedding).float().view_as(target) - target.nan_to_num()
+        content = (error.square() * ~target.isnan()).sum(0).flatten()
+    return LossSums(masked, following, future, content)
 
 
 def weighted(sums: LossSums, denominators: Denominators, config: Config) -> Tensor:
@@ -120,7 +129,12 @@ def weighted(sums: LossSums, denominators: Denominators, config: Config) -> Tens
         config.masked_weight * (sums.masked / denominators.masked.clamp(min=1)).mean()
         + config.next_event_weight * (sums.next / denominators.next.clamp(min=1)).mean()
         + config.future_window_weight * (sums.future / denominators.future.clamp(min=1)).mean()
+        + config.future_window_weight * _mean(sums.content / denominators.content.clamp(min=1))
     ).float()
+
+
+def _mean(losses: Tensor) -> Tensor:
+    return losses.sum() / max(1, len(losses))
 
 
 def _event_losses(

@@ -34,6 +34,12 @@ SLICE = 65_536  # sequences looked at together where all are: mapped ones may be
 # that is shorter than the horizon has no window whose whole horizon is known.
 FUTURE_TARGETS = ("any_activity", "any_money", "activities", "money")
 HORIZON_SHARES = (1.0, 0.25, 0.0625)
+MOST_COUNTED = 32  # values of an attribute that are counted one by one
+
+
+def counted(cardinalities: list[int]) -> tuple[tuple[int, int], ...]:
+    """The categorical attributes, by their place, whose values are counted one by one, and their cardinalities."""
+    return tuple((place, n) for place, n in enumerate(cardinalities) if RESERVED < n <= MOST_COUNTED + RESERVED)
 
 
 @dataclass
@@ -189,6 +195,9 @@ class Batch:
     next_numbers: Tensor | None = None  # [b, sequence numerical + 1] float32, NaN where nothing is known
     # [b, horizons, len(FUTURE_TARGETS)] float32, NaN where a horizon would pass the cutoff
     future: Tensor | None = None
+    # [b, horizons, contents] float32: of those activities the means of the numbers, NaN also where no number is known,
+    # and how many have each value of the counted attributes, log(1 + n)
+    content: Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """The batch with every tensor changed."""
@@ -234,6 +243,7 @@ class Windows:
     t: int
     days_scaler: tuple[float, float]  # mean and scale of log(1 + days before the instant)
     horizon_seconds: int = 0
+    counted: tuple[tuple[int, int], ...] = ()  # see the function of this name
 
     def __post_init__(self) -> None:
         s = self.sequences
@@ -338,23 +348,37 @@ class Windows:
         known = end < s.offsets[which + 1]
         row = torch.where(known, end, end - 1)
         rows = end[:, None] + torch.arange(self._longest, device=which.device)
-        spent = s.money[rows.clamp(max=len(s.money) - 1)].double()
-        futures = []
-        for share in HORIZON_SHARES:
-            horizon = max(1, round(share * self.horizon_seconds))
-            until = self._rows_before(which, instant - horizon)
+        untils = [self._rows_before(which, instant - self._horizon(share)) for share in HORIZON_SHARES]
+        rows = rows[:, : max((int((until - end).max()) for until in untils if len(until)), default=0)]
+        inside = rows.clamp(max=len(s.money) - 1)
+        spent, numbers, categories = s.money[inside].double(), s.numbers[inside].float(), s.categories[inside]
+        futures, contents = [], []
+        for share, until in zip(HORIZON_SHARES, untils, strict=True):
+            horizon, there = self._horizon(share), rows < until[:, None]
             count = (until - end).double()
-            moved = (rows < until[:, None]) & ~torch.isnan(spent)
+            moved = there & ~torch.isnan(spent)
             money = torch.where(moved, spent, 0.0).sum(1)
             targets = [(count > 0).double(), moved.any(1).double(), count.log1p(), money.sign() * money.abs().log1p()]
             # A horizon that passes the cutoff is not known: the sequence ends there, the customer's life need not.
-            futures.append(torch.stack(targets, dim=1).masked_fill((instant < horizon)[:, None], torch.nan))
+            passes = (instant < horizon)[:, None]
+            futures.append(torch.stack(targets, dim=1).masked_fill(passes, torch.nan))
+            content = [numbers.masked_fill(~there[..., None], torch.nan).nanmean(1)]
+            for place, values in self.counted:
+                codes = categories[..., place].long().masked_fill(~there, PAD)
+                found = torch.zeros(len(codes), values, device=codes.device)
+                found.scatter_add_(1, codes, torch.ones_like(codes, dtype=found.dtype))
+                content.append(found[:, RESERVED:].log1p())
+            contents.append(torch.cat(content, dim=1).masked_fill(passes, torch.nan))
         return replace(
             batch,
             next_categories=torch.where(known[:, None], s.categories[row].long(), PAD),
             next_numbers=torch.where(known[:, None], s.numbers[row].float(), torch.nan),
             future=torch.stack(futures, dim=1).float(),
+            content=torch.stack(contents, dim=1),
         )
+
+    def _horizon(self, share: float) -> int:
+        return max(1, round(share * self.horizon_seconds))
 
 
 def _hash_rows(words: np.ndarray) -> np.ndarray:

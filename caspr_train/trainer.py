@@ -53,9 +53,9 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
     model = learner.model
     if config.future_window_weight:
         sample = fit[:: max(1, len(fit) // 20_000)].to(windows.sequences.device)
-        future = windows.cut(sample, windows.random_instants(draws(config, 0, VALIDATION))[sample]).future
-        assert future is not None, LOOKS_AHEAD
-        model.set_future_scale(future)
+        seen = windows.cut(sample, windows.random_instants(draws(config, 0, VALIDATION))[sample])
+        assert seen.future is not None and seen.content is not None, LOOKS_AHEAD
+        model.set_future_scale(seen.future, seen.content)
     epochs, steps_per_epoch = config.epochs_for(len(fit)), config.steps_per_epoch(len(fit))
     steps, epochs_between_validations = epochs * steps_per_epoch, max(1, epochs // VALIDATIONS)
     looks = STEPS_BETWEEN_LOOKS[device.type]
@@ -216,8 +216,9 @@ def validate(
         numbers = numbers.nan_to_num()
         moments += torch.stack([known.sum(0).double(), numbers.sum(0), numbers.square().sum(0)]).cpu()
     model.train(was_training)
-    totals, targets = Denominators.from_flat(sums), Denominators.from_flat(counts)
-    means = Denominators.from_flat(sums / counts.clamp(min=1))
+    per_event = model.per_event
+    totals, targets = Denominators.from_flat(sums, per_event), Denominators.from_flat(counts, per_event)
+    means = Denominators.from_flat(sums / counts.clamp(min=1), per_event)
     amount = moments[0].clamp(min=1)
     variances = moments[2] / amount - (moments[1] / amount).square()
     return {

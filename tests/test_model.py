@@ -12,7 +12,9 @@ from caspr_train.model import Caspr
 from caspr_train.model.attention import _ShortAttention
 from caspr_train.model.blocks import DecoderBlock, EncoderBlock, visible_to_decoder, visible_to_encoder
 from caspr_train.model.dropout import Dropout, RandomBits
+from caspr_train.model.events import summary, summary_width
 from caspr_train.objective import FUTURES, Denominators, count_targets, draw_mask, loss_sums, masked_events
+from caspr_train.sequences import counted
 from tests.frames import packed, windows_of
 
 
@@ -255,6 +257,27 @@ def test_the_vector_says_what_the_future_head_expects_and_the_means_of_the_numbe
         there = torch.cat([batch.numbers[i], batch.days_before[i, :, None]], dim=1)[batch.valid[i]]
         expected = torch.cat([there.nan_to_num().mean(0), there.isnan().float().mean(0)])
         torch.testing.assert_close(vectors[i, 32 + FUTURES :], expected)
+
+
+def test_the_summary_is_what_counting_finds_without_what_is_masked():
+    config = preset("default", sequence_length=9)
+    sequences, encoding, _ = packed(config, customers=40)
+    batch = windows_of(config, sequences, encoding).cut(torch.arange(40))
+    hide = draw_mask(batch.valid, 0.3, torch.rand(batch.valid.shape))
+    cardinalities = encoding.cardinalities("sequence")
+    found = summary(batch, hide, cardinalities)
+    assert found.shape[1] == summary_width(cardinalities, batch.numbers.shape[-1] + 1)
+    for i in range(40):
+        shown = batch.valid[i] & ~hide[i]
+        numbers = torch.cat([batch.numbers[i], batch.days_before[i, :, None]], dim=1)[shown]
+        counts = [
+            torch.bincount(batch.categories[i, shown, place], minlength=n)[1:] for place, n in counted(cardinalities)
+        ]
+        expected = [
+            numbers.nanmean(0).nan_to_num(),
+            *(one.float().log1p() for one in ((~numbers.isnan()).sum(0), *counts)),
+        ]
+        torch.testing.assert_close(found[i], torch.cat(expected))
 
 
 @pytest.mark.parametrize("columns", [1, 2, 8])

@@ -15,7 +15,7 @@ from caspr_train.encoding import Encoding
 from caspr_train.errors import DataError
 from caspr_train.files import scratch
 from caspr_train.packing import count_customers, held_out, keys_of, pack, pack_folder
-from caspr_train.sequences import PAD, Batch, PackedSequences, batches, load_held_out, write_packed
+from caspr_train.sequences import PAD, RESERVED, Batch, PackedSequences, batches, counted, load_held_out, write_packed
 from tests.frames import DAY, SCHEMA, marts, packed, windows_of
 
 CONFIG = preset("default", sequence_length=5)
@@ -38,7 +38,7 @@ def test_the_window_at_the_cutoff_is_the_latest_t_aligned_to_the_right():
 
 def test_a_window_holds_nothing_at_or_after_its_instant_and_the_future_nothing_before_it():
     sequences, encoding, _ = packed(CONFIG, customers=200)
-    windows = windows_of(CONFIG, sequences, encoding)
+    windows, cardinalities = windows_of(CONFIG, sequences, encoding), encoding.cardinalities("sequence")
     generator = torch.Generator().manual_seed(1)
     which = torch.arange(len(sequences))
     for _ in range(5):
@@ -54,10 +54,11 @@ def test_a_window_holds_nothing_at_or_after_its_instant_and_the_future_nothing_b
             following = sequences.categories[rows][~past]
             expected = following[0].tolist() if len(following) else [PAD, PAD]
             assert batch.next_categories[i].tolist() == expected
-            for found, share in zip(batch.future[i], (1, 1 / 4, 1 / 16), strict=True):
+            for found, content, share in zip(batch.future[i], batch.content[i], (1, 1 / 4, 1 / 16), strict=True):
                 horizon = share * 90 * DAY
                 if instant[i] < horizon:
                     assert found.isnan().all(), "a horizon that passes the cutoff is not known"
+                    assert content.isnan().all()
                     continue
                 inside = ~past & (age > instant[i] - horizon)
                 spent = float(money[inside].nan_to_num().sum())
@@ -69,6 +70,15 @@ def test_a_window_holds_nothing_at_or_after_its_instant_and_the_future_nothing_b
                         np.sign(spent) * np.log1p(abs(spent)),
                     ],
                     rel=1e-4,
+                )
+                means = sequences.numbers[rows][inside].float().nanmean(0)
+                codes = sequences.categories[rows][inside].long()
+                counts = [
+                    torch.bincount(codes[:, place], minlength=n)[RESERVED:] for place, n in counted(cardinalities)
+                ]
+                assert len(counts) == 2, "activity types and products are few"
+                torch.testing.assert_close(
+                    content, torch.cat([means, *(one.float().log1p() for one in counts)]), equal_nan=True
                 )
 
 

@@ -11,10 +11,10 @@ from caspr_train.config import Config
 from caspr_train.model.blocks import DecoderBlock, visible_to_decoder
 from caspr_train.model.dropout import RandomBits
 from caspr_train.model.encoders import PoolEncoder, RecurrentEncoder, TransformerEncoder
-from caspr_train.model.events import AttributeVector, EventEmbedding, table_width
+from caspr_train.model.events import AttributeVector, EventEmbedding, summary, summary_width, table_width
 from caspr_train.model.tied import TiedHead, draw_negatives
 from caspr_train.objective import FUTURES, Denominators, LossSums, loss_sums, masked_events, weighted
-from caspr_train.sequences import HORIZON_SHARES, Batch
+from caspr_train.sequences import HORIZON_SHARES, RESERVED, Batch, counted
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,9 @@ class Caspr(nn.Module):
     # Mean and scale of the future's two amounts, set once before training (see set_future_scale).
     future_mean: Tensor
     future_scale: Tensor
+    # ... and of its content.
+    content_mean: Tensor
+    content_scale: Tensor
 
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__()
@@ -55,9 +58,10 @@ class Caspr(nn.Module):
             else TransformerEncoder(config, self.dropout_bits)
         )
         self.profile = AttributeVector(shape.profile_cardinalities, shape.profile_numbers, many)
-        self.customer = nn.Sequential(
-            nn.Linear(self.encoder.width + self.profile.width, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, width)
-        )
+        pooled = self.encoder.width + self.profile.width
+        if config.encoder == "pool":
+            pooled += summary_width(cardinalities, shape.sequence_numbers + 1)
+        self.customer = nn.Sequential(nn.Linear(pooled, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, width))
         decoder_layers = config.decoder_layers if config.masked_weight else 0
         self.decoder = nn.ModuleList(DecoderBlock(*block, width) for _ in range(decoder_layers))
         # One matrix product for the logits of all categorical attributes of few values, one for all numbers.
@@ -71,12 +75,16 @@ class Caspr(nn.Module):
             if config.future_window_weight
             else None
         )
+        contents = shape.sequence_numbers + sum(n - RESERVED for _, n in counted(cardinalities))
+        self.content_head = nn.Linear(width, len(HORIZON_SHARES) * contents) if config.future_window_weight else None
         # The attributes of many values, by their place among all.
         self.tied_heads = nn.ModuleDict(
             {str(i): TiedHead(hidden, n, table_width(n, many)) for i, n in enumerate(cardinalities) if n > many}
         )
         self.register_buffer("future_mean", torch.zeros(len(HORIZON_SHARES), 2))
         self.register_buffer("future_scale", torch.ones(len(HORIZON_SHARES), 2))
+        self.register_buffer("content_mean", torch.zeros(len(HORIZON_SHARES), contents))
+        self.register_buffer("content_scale", torch.ones(len(HORIZON_SHARES), contents))
         self.width = width
         if config.named_columns:
             self.width += FUTURES * (self.future_head is not None) + 2 * (shape.sequence_numbers + 1)
@@ -98,8 +106,11 @@ class Caspr(nn.Module):
 
     def latent(self, batch: Batch, hide: Tensor | None = None) -> Tensor:
         """ν_E [b, embedding_width]; `hide` [b, t] masks events as in training."""
-        pooled = self.encoder(self._events(batch, hide), batch.valid)
-        return self.customer(torch.cat([pooled, self.profile(batch.profile_categories, batch.profile_numbers)], dim=-1))
+        pooled = [self.encoder(self._events(batch, hide), batch.valid)]
+        if self.config.encoder == "pool":
+            pooled.append(summary(batch, hide, self.shape.sequence_cardinalities))
+        pooled.append(self.profile(batch.profile_categories, batch.profile_numbers))
+        return self.customer(torch.cat(pooled, dim=-1))
 
     def decode(self, batch: Batch, hide: Tensor, embedding: Tensor) -> Tensor:
         """States [b, t, hidden] from the masked events before each place and the customer vector."""
@@ -132,8 +143,21 @@ class Caspr(nn.Module):
         """Codes [k] that all events of a step are told apart from, for each of `tied_heads`."""
         return {i: draw_negatives(self.shape.sequence_cardinalities[int(i)], generator) for i in self.tied_heads}
 
-    def set_future_scale(self, future: Tensor) -> None:
-        """Standardise the amounts of the future windows by these targets [n, horizons, targets], NaN = not known."""
+    @property
+    def per_event(self) -> int:
+        """How many attributes of an activity are predicted."""
+        return len(self.shape.sequence_cardinalities) + self.shape.sequence_numbers
+
+    def set_future_scale(self, future: Tensor, content: Tensor) -> None:
+        """Standardise the amounts of the future windows by these targets [n, horizons, targets] and [n, horizons,
+        contents], NaN = not known."""
+        known = ~content.isnan()
+        count = known.sum(0).clamp(min=1)
+        mean = content.nan_to_num().sum(0) / count
+        deviation = (((content - mean).nan_to_num() * known).square().sum(0) / count).sqrt()
+        self.content_mean.copy_(mean)
+        # What hardly ever happens is worth no more than what does.
+        self.content_scale.copy_(torch.where(deviation > 1e-2, deviation, 1.0))
         for place, amounts in enumerate(future[..., 2:].unbind(1)):
             known = amounts[~amounts.isnan().any(dim=1)]
             if len(known) > 1:
@@ -153,7 +177,8 @@ class Caspr(nn.Module):
         # A direction and its opposite are equally good: let its largest part be positive.
         axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
         readers = [block.get_submodule("value") for block in self.decoder]
-        readers += [head for head in (self.next_event, self.future_head and self.future_head[0]) if head is not None]
+        heads = (self.next_event, self.future_head and self.future_head[0], self.content_head)
+        readers += [head for head in heads if head is not None]
         for linear in (*readers, last := self.customer[-1]):
             assert isinstance(linear, nn.Linear)
             weight, bias = linear.weight.double().cpu(), linear.bias.double().cpu()

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from caspr_train.sequences import RESERVED
+from caspr_train.sequences import PAD, RESERVED, Batch, counted
 
 WIDEST = 64  # columns of the table of an attribute of very many values
 
@@ -63,3 +63,27 @@ class EventEmbedding(nn.Module):
         most = self.position.num_embeddings
         places = self.position(torch.arange(most - t, most, device=categories.device)).expand(b, -1, -1)
         return self.project(torch.cat([places, content], dim=-1))
+
+
+def summary_width(cardinalities: list[int], numbers: int) -> int:
+    """Columns of `summary`; `numbers` as there."""
+    return 2 * numbers + sum(values - 1 for _, values in counted(cardinalities))
+
+
+def summary(batch: Batch, hide: Tensor | None, cardinalities: list[int]) -> Tensor:
+    """What there was, whatever its order, [b, summary_width]: of each number of an activity (the time to the instant is
+    one) the mean over the activities where it is known, and how many these are; and how many activities have each value
+    of the attributes of few values. Counts as log(1 + n). Masked activities [b, t] do not count.
+
+    A state that is a mean over activities forgets how many there were, and dilutes a number that few of them have.
+    """
+    shown = batch.valid if hide is None else batch.valid & ~hide
+    numbers = torch.cat([batch.numbers, batch.days_before[..., None]], dim=-1)
+    known = ~numbers.isnan() & shown[..., None]
+    count = known.sum(1).to(numbers.dtype)
+    parts = [torch.where(known, numbers, 0.0).sum(1) / count.clamp(min=1), count.log1p()]
+    for place, values in counted(cardinalities):
+        codes = torch.where(shown, batch.categories[..., place], PAD)
+        found = codes[..., None] == torch.arange(PAD + 1, values, device=codes.device)
+        parts.append(found.sum(1).to(numbers.dtype).log1p())
+    return torch.cat(parts, dim=-1)
