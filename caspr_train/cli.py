@@ -24,7 +24,20 @@ if TYPE_CHECKING:  # torch takes seconds to import: each command imports what it
     from caspr_train.runs import Marts
     from caspr_train.warehouse import Warehouse
 
-COMMANDS = ("train", "embed", "load", "prune", "evaluate", "score", "report", "info", "export", "simulate", "bench")
+COMMANDS = (
+    "train",
+    "embed",
+    "load",
+    "prune",
+    "evaluate",
+    "finetune",
+    "score",
+    "report",
+    "info",
+    "export",
+    "simulate",
+    "bench",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,12 +69,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run_together(options: argparse.Namespace, world: World) -> None:
     """Run a command that torchrun, mpirun or srun started several times."""
-    if options.command is not train:
+    if options.command not in (train, finetune):
         if world.rank:
             raise SystemExit(UsageError.exit_code)
         raise UsageError(
-            f"{world.launcher} started {world.count} processes, but only training runs in several; start this command "
-            f"without {world.launcher}"
+            f"{world.launcher} started {world.count} processes, but only train and finetune run in several; start this "
+            f"command without {world.launcher}"
         )
     # torch warns, with its C++ stack, of names that do not resolve and of connections that close.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -222,6 +235,62 @@ def evaluate(options: argparse.Namespace) -> None:
     rows = warehouse.write_evaluations(table)
     print(f"loaded {project.source('model_evaluations')} ({rows:,})\n")
     print(performance_table(table.to_pandas()))
+
+
+def finetune(options: argparse.Namespace) -> None:
+    """Train a bundle's encoder on with the labels of a task, RFM and content joined, and measure it beside the others.
+
+    Printed and kept in the run's folder: its row of the table, and what becomes of it with few labels.
+    """
+    from caspr_train.distributed import Processes, follow
+    from caspr_train.finetuner import BATCH, fine_tune
+
+    sizes = _sizes(options.labels)
+    if options.seeds < 1:
+        raise UsageError(f"--seeds {options.seeds}: expected a whole number of 1 or more")
+    processes = Processes.choose(options.gpus, options.processes, options.meeting)
+    processes.expect_batch(BATCH)
+    processes.gather()
+    if processes.follows:
+        follow(fine_tune, processes)
+        return
+
+    from caspr_train import finetuning
+    from caspr_train.bundle import Bundle
+    from caspr_train.files import scratch
+    from caspr_train.runs import Marts, expect_complete
+    from caspr_train.tasks.performance import performance
+    from caspr_train.tasks.tables import performance_table
+
+    task = finetuning.task_of(options.task)
+    folder = _bundle(options)
+    bundle, run = Bundle.load(folder), folder.absolute().parent
+    expect_complete(run)
+    project, warehouse = _project(options)
+    print(f"reading {warehouse}", flush=True)
+    seeds = range(options.seed, options.seed + options.seeds)
+    with scratch(_runs(options)) as packed:
+        marts = Marts.read(warehouse, bundle, packed)
+        print(f"read {marts.describe()}", flush=True)
+        with warehouse.reading() as reader:
+            found = finetuning.finetune(
+                reader, marts, bundle, run, task, seeds, sizes, processes, packed / "finetuning"
+            )
+            known = reader.evaluations().to_pandas()
+    files = finetuning.write(found, run, task)
+    print("wrote " + " and ".join(map(str, files)))
+    rows = warehouse.write_evaluations(finetuning.evaluations(found, task, known, bundle.model_version))
+    print(f"loaded {project.source('model_evaluations')} ({rows:,})\n")
+    print(performance_table(performance(found.evaluation, task)) + "\n")
+    print(finetuning.curve_text(found.curve))
+
+
+def _sizes(text: str) -> list[int]:
+    """100,300,1000 as numbers; none of an empty text."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() and int(part) >= 2 for part in parts):
+        raise UsageError(f"--labels {text}: expected whole numbers of 2 or more, such as 100,300,1000")
+    return sorted({int(part) for part in parts})
 
 
 def score(options: argparse.Namespace) -> None:
@@ -413,6 +482,16 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--gpus", type=int, metavar="N", help="GPUs to train on (default: all there are)")
     added.add_argument("--processes", type=int, metavar="N", help="with --gpus 0: processes on the CPU (default: 1)")
     added.set_defaults(resume="auto", checkpoint_minutes=10.0)
+    added = command("finetune", finetune, runs, project)
+    added.add_argument("--task", required=True, help="churn, lifetime_value, or another task of model_performance")
+    added.add_argument("--bundle", type=Path, help="the bundle in a run's folder (default: that of the latest run)")
+    added.add_argument("--seeds", type=int, default=3, metavar="N", help="how many, from --seed on (default: 3)")
+    added.add_argument("--seed", type=int, default=7, help="the first seed (default: 7)")
+    added.add_argument(
+        "--labels", default="100,300,1000", metavar="N,N", help="numbers of labels of the curve (default: 100,300,1000)"
+    )
+    added.add_argument("--gpus", type=int, metavar="N", help="GPUs, a process each (default: all there are)")
+    added.add_argument("--processes", type=int, metavar="N", help="with --gpus 0: processes on the CPU (default: 1)")
     added = command("embed", embed, runs, project)
     added.add_argument("--gpus", type=int, choices=(0, 1), help="0 for the CPU (default: one GPU if there is one)")
     added.add_argument("--bundle", type=Path, help="the bundle's folder (default: that of the latest run)")

@@ -10,14 +10,15 @@ import pyarrow as pa
 
 from caspr_train.scoring import TASKS, arrow_table
 from caspr_train.tasks import protocol, recommendation
+from caspr_train.tasks.frames import Read
 from caspr_train.tasks.performance import PERFORMANCE_TYPES, performance
 from caspr_train.warehouse import Reader
 
 OF_A_RUN = ("customer_embeddings", "control_embeddings", "item_embeddings")
 
 
-def evaluate_seed(reader: Reader, run: Path, seed: int) -> dict[str, pd.DataFrame]:
-    """{task: what its evaluate gives}, with the vectors of the run's folder and the marts of the warehouse."""
+def reading(reader: Reader, run: Path) -> Read:
+    """Reads the vectors of the run's folder and the marts of the warehouse."""
 
     def read(name: str, condition: str = "") -> pd.DataFrame:
         if name not in OF_A_RUN:
@@ -26,6 +27,12 @@ def evaluate_seed(reader: Reader, run: Path, seed: int) -> dict[str, pd.DataFram
             vectors = connection.read_parquet(str(run / f"{name}.parquet"))
             return (vectors.filter(condition) if condition else vectors).df()
 
+    return read
+
+
+def evaluate_seed(reader: Reader, run: Path, seed: int) -> dict[str, pd.DataFrame]:
+    """{task: what its evaluate gives}, with the vectors of the run's folder and the marts of the warehouse."""
+    read = reading(reader, run)
     frames = {task.name: protocol.evaluate(read, task, seed) for task in TASKS}
     return {**frames, recommendation.NAME: recommendation.evaluate(read, seed)}
 

@@ -108,7 +108,7 @@ class Learner:
         total = torch.zeros((), device=self.device)
         for last, (batch, hide) in enumerate(pieces, 1 - len(pieces)):
             # DDP averages over processes and the step's loss is a sum of the shares: hence times count.
-            with self._no_sync(wait=last < 0):
+            with unsynchronised(self.ddp, wait=last < 0):
                 with torch.autocast("cuda", torch.bfloat16, enabled=self.bf16):
                     loss, _ = self.ddp(batch, hide, denominators, negatives)
                 (loss * self.count).backward()
@@ -119,7 +119,7 @@ class Learner:
 
     def cuts(self, which: Tensor, instants: Tensor | None) -> list[Cut]:
         """The windows of this process's share of a step."""
-        share = which[_places(len(which), self.rank, self.count)]
+        share = which[places(len(which), self.rank, self.count)]
         return [(part, None if instants is None else instants[part.to(instants.device)]) for part in share.split(CUT)]
 
     def pieces(
@@ -129,7 +129,7 @@ class Learner:
         # Drawn for the whole step, so that a mask depends on the step and the place in it, not on who works on it.
         generator = draws(self.config, step, MASKS, self.device)
         noise = torch.rand(len(which), self.config.sequence_length, generator=generator, device=self.device)
-        noise = noise[_places(len(which), self.rank, self.count)]
+        noise = noise[places(len(which), self.rank, self.count)]
         cuts = self.cuts(which, instants)
         stream = batches(self.windows, cuts, self.device) if stream is None else stream
         pieces = []
@@ -144,11 +144,12 @@ class Learner:
         else:
             torch.cuda.manual_seed((self.config.seed * 1_000_003 + step) * 1_009 + self.rank)
 
-    def _no_sync(self, wait: bool) -> contextlib.AbstractContextManager[None]:
-        """Gradients of all but the last piece of a step stay on their process."""
-        if wait and isinstance(self.ddp, DistributedDataParallel):
-            return self.ddp.no_sync()
-        return contextlib.nullcontext()
+
+def unsynchronised(ddp: nn.Module, wait: bool) -> contextlib.AbstractContextManager[None]:
+    """Gradients of all but the last piece of a step stay on their process."""
+    if wait and isinstance(ddp, DistributedDataParallel):
+        return ddp.no_sync()
+    return contextlib.nullcontext()
 
 
 def cut_up(batch: Batch, hide: Tensor) -> list[tuple[Batch, Tensor]]:
@@ -160,7 +161,7 @@ def cut_up(batch: Batch, hide: Tensor) -> list[tuple[Batch, Tensor]]:
     return [(piece, hide[which, -piece.valid.shape[1] :]) for piece, which in pieces]
 
 
-def _places(batch: int, rank: int, count: int) -> slice:
+def places(batch: int, rank: int, count: int) -> slice:
     """Which places of a step's batch are this process's: contiguous parts that differ by one at most.
 
     A step of fewer sequences than processes leaves some with none; they still take part with one that another has too,

@@ -197,3 +197,19 @@ def test_the_table_shows_values_differences_controls_and_the_champion(evaluation
     low, high = (f"{100 * row[f'difference_to_rfm_{end}']:+.1f}" for end in ("low", "high"))
     assert f"{100 * row['difference_to_rfm']:+.1f} [{low}, {high}]" in lines[1]
     assert "churning class, threshold 0.5" in text
+
+
+def test_an_encoder_fine_tuned_is_compared_with_the_best_learner_on_rfm_and_is_no_champion():
+    rng = np.random.default_rng(2)
+    churned = rng.random(600) < 0.5
+    weak, strong, best = (np.clip(share * churned + rng.random(600) * (1 - share), 0, 1) for share in (0.2, 0.3, 0.7))
+    frames = [
+        made({"rfm": weak, "rfm_noise": weak}, churned, learner="lightgbm"),
+        made({"rfm": strong, "rfm_noise": strong}, churned, learner="random_forest"),
+        made({"caspr_finetuned": best}, churned, learner="finetuned"),
+    ]
+    found = performance(pd.concat(frames, ignore_index=True), CHURN).query("metric == 'auroc'")
+    value = found.set_index(["learner", "representation"])["value"]
+    (mine,) = found[found["learner"] == "finetuned"].itertuples()
+    assert mine.difference_to_rfm == pytest.approx(mine.value - value["random_forest", "rfm"])
+    assert mine.difference_to_rfm_low > 0 and mine.best_control == "rfm_noise" and not mine.is_champion

@@ -218,6 +218,20 @@ def test_evaluate_measures_several_seeds_and_the_next_build_takes_it_over(projec
     project.caspr_fails(2, "--seeds 0: expected a whole number of 1 or more", "evaluate", "--seeds", "0")
 
 
+def test_the_encoder_fine_tuned_is_one_more_row_of_the_table(project):
+    wrong = ("finetune", "--gpus", "0", "--task")
+    project.caspr_fails(2, "--task loyalty: expected one of churn, ", *wrong, "loyalty")
+    project.caspr_fails(2, "--labels many: expected whole numbers", *wrong, "churn", "--labels", "many")
+    before = project.rows("select * from model_performance where task <> 'churn' order by all")
+    said = project.caspr("finetune", "--task", "churn", "--gpus", "0", "--seeds", "1", "--labels", "40")
+    assert "caspr_finetuned" in said and "40 labels" in said and "all labels" in said
+    assert len(list(project.folder.glob("runs/*/finetuned_churn*"))) == 2
+    project.dbt("build", "--quiet", "--warn-error", "--select", "source:caspr_trained+")
+    found = project.rows("select metric from model_performance where representation = 'caspr_finetuned' order by all")
+    assert found == [("auroc",), ("brier",), ("f1",)]
+    assert project.rows("select * from model_performance where task <> 'churn' order by all") == before
+
+
 def test_old_versions_stay_until_they_are_pruned(project):
     versions = "select distinct model_version from main_trained.{} order by all"
     tables = ("customer_embeddings", "item_embeddings", "control_embeddings")

@@ -51,8 +51,8 @@ def performance(evaluation: pd.DataFrame, task: Task) -> pd.DataFrame:
     """The metrics of `protocol.evaluate`'s scores, of one seed or several; the columns are PERFORMANCE_TYPES.
 
     value: the mean over seeds. standard_error: of drawing customers and seeds anew. A difference is the value less that
-    of `rfm`, or of the best control, of the same learner. is_champion: see `champion`; it is decided on the headline
-    metric at the newest evaluate cutoff.
+    of `rfm`, or of the best control, of the same learner (see `_rivals`). is_champion: see `champion`; it is decided on
+    the headline metric at the newest evaluate cutoff.
     """
     rows: list[dict[str, Any]] = []
     for cutoff_at, at_cutoff in evaluation.groupby("cutoff_at"):
@@ -135,8 +135,9 @@ def _at_cutoff(evaluation: pd.DataFrame, task: Task, cutoff_at: pd.Timestamp) ->
     rows = []
     for learner, name, metric in value:
         key = learner, name, metric
-        rfm = learner, "rfm", metric
-        control = _best_control(value, learner, metric) if name not in CONTROLS else None
+        rivals = _rivals(value, learner, metric)
+        rfm = _best([rival for rival in rivals if rival[1] == "rfm"], value)
+        control = _best([rival for rival in rivals if rival[1] in CONTROLS], value) if name not in CONTROLS else None
         note = groups[seeds[0], learner, name]["note"].iloc[0]
         rows.append(
             {
@@ -149,7 +150,7 @@ def _at_cutoff(evaluation: pd.DataFrame, task: Task, cutoff_at: pd.Timestamp) ->
                 "standard_error": _deviation(drawn[key]),
                 "seeds": len(seeds),
                 "seed_standard_error": _deviation(by_seed[key]) / len(seeds) ** 0.5,
-                **_difference("rfm", key, rfm if name != "rfm" and rfm in value else None, value, drawn),
+                **_difference("rfm", key, rfm if name != "rfm" else None, value, drawn),
                 "best_control": None if control is None else control[1],
                 **_difference("control", key, control, value, drawn),
                 "is_headline": metric == task.headline,
@@ -161,10 +162,15 @@ def _at_cutoff(evaluation: pd.DataFrame, task: Task, cutoff_at: pd.Timestamp) ->
     return rows
 
 
-def _best_control(value: dict[Key, float], learner: str, metric: str) -> Key | None:
-    controls = [key for key in value if key[0] == learner and key[1] in CONTROLS and key[2] == metric]
-    sign = -1 if metric in LOWER_IS_BETTER else 1
-    return max(controls, key=lambda key: (sign * value[key], key), default=None)
+def _rivals(value: dict[Key, float], learner: str, metric: str) -> list[Key]:
+    """The keys of the same learner; those of all for one that is never fed `rfm` alone, as a fine-tuned encoder is."""
+    of_all = [key for key in value if key[2] == metric]
+    return of_all if (learner, "rfm", metric) not in value else [key for key in of_all if key[0] == learner]
+
+
+def _best(keys: list[Key], value: dict[Key, float]) -> Key | None:
+    defined = [key for key in keys if value[key] == value[key]]
+    return max(defined, key=lambda key: (-value[key] if key[2] in LOWER_IS_BETTER else value[key], key), default=None)
 
 
 def _difference(

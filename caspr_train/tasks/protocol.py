@@ -82,6 +82,46 @@ class Round:
     fit_cutoffs: list[pd.Timestamp]
 
 
+@dataclass(frozen=True)
+class Question:
+    """What is asked at one evaluate cutoff, of the customers that the condition `measured` chooses.
+
+    `fit` and `target` are positions in `marts.rows`: rows to fit on and rows to score. `known` and `values` hold, by
+    each target's score, what a fit may know and what is true, [rows].
+    """
+
+    turn: Round
+    measured: str
+    marts: Representations
+    fit: np.ndarray
+    target: np.ndarray
+    known: dict[str, np.ndarray]
+    values: dict[str, np.ndarray]
+    is_same_cutoff: bool  # no label of a train cutoff was known: the rows to fit on are those to score
+
+    def folds(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Rows to fit on, and the places in `target` that they score: never of one customer both."""
+        return _folds(self.marts.rows["customer_id"], self.fit, self.target)
+
+    def answer(
+        self, task: Task, seed: int, learner: str, representation: str, scores: dict[str, np.ndarray], note: str
+    ) -> pd.DataFrame:
+        """The rows of an evaluation: `scores` are {score: [target]}."""
+        return self.asked(task, seed).assign(
+            learner=learner,
+            representation=representation,
+            is_control=representation in CONTROLS,
+            **scores,
+            note=note,
+        )
+
+    def asked(self, task: Task, seed: int) -> pd.DataFrame:
+        """The target's keys, the seed and what is true."""
+        truth = {one.label: self.values[one.score][self.target] for one in task.targets}
+        truth |= {name: self.values[name][self.target] for name in task.carried}
+        return self.marts.rows.iloc[self.target].assign(seed=seed, **truth)
+
+
 def evaluate(read: Read, task: Task, seed: int = 1, representations: Sequence[str] = tuple(BLOCKS)) -> pd.DataFrame:
     """Long: the keys, seed, learner, representation, is_control, the labels and scores of the task's targets, note.
 
@@ -91,8 +131,27 @@ def evaluate(read: Read, task: Task, seed: int = 1, representations: Sequence[st
     the same types.
     """
     parts = []
-    turns = [turn for turn in rounds(read, task) if turn.role == "evaluate" and turn.fit_cutoffs]
-    for turn in turns:
+    for question in questions(read, task, seed, representations):
+        for representation in question.marts.usable(question.fit, question.target):
+            if representation not in representations:
+                continue
+            notes = _notes(question.marts, representation, question.fit, question.target)
+            if question.is_same_cutoff:
+                notes.append("no label was known of a train cutoff, so fitted on other customers of the same cutoff")
+            for learner in learners.LEARNERS:
+                scores, remarks = answer_by(question, task, representation, learner, seed)
+                parts.append(question.answer(task, seed, learner, representation, scores, "; ".join(notes + remarks)))
+        parts += _of_purchases(read, task, question.measured, question.asked(task, seed))
+    return evaluation(parts, task)
+
+
+def questions(
+    read: Read, task: Task, seed: int = 1, representations: Sequence[str] = tuple(BLOCKS)
+) -> Iterator[Question]:
+    """What `evaluate` asks, with all that these representations need; nothing where nothing can be fitted or scored."""
+    for turn in rounds(read, task):
+        if turn.role != "evaluate" or not turn.fit_cutoffs:
+            continue
         customers = _customers(read)
         fitted = _at(turn.fit_cutoffs, sample.sampled_in_sql(customers, _most(turn)))
         measured = _at([turn.cutoff_at], sample.sampled_in_sql(customers))
@@ -106,37 +165,35 @@ def evaluate(read: Read, task: Task, seed: int = 1, representations: Sequence[st
         is_same_cutoff = not len(fit) and task.known_at is not None
         if is_same_cutoff:
             fit, known = target, values
-        if not len(target) or not len(fit):
-            continue
-        truth = {one.label: values[one.score][target] for one in task.targets}
-        truth |= {name: values[name][target] for name in task.carried}
-        for representation in marts.usable(fit, target):
-            if representation not in representations:
-                continue
-            notes = _notes(marts, representation, fit, target)
-            if is_same_cutoff:
-                notes.append("no label was known of a train cutoff, so fitted on other customers of the same cutoff")
-            for learner in learners.LEARNERS:
-                columns = {one.score: np.empty(len(target)) for one in task.targets}
-                remarks: list[str] = []
-                for kept, asked in _folds(marts.rows["customer_id"], fit, target):
-                    for one in task.targets:
-                        predict, why = _fit(marts, representation, learner, kept, known[one.score], one, seed)
-                        columns[one.score][asked] = predict(marts.matrix(representation, target[asked]))
-                        remarks += [why] if why and why not in remarks else []
-                parts.append(
-                    marts.rows.iloc[target].assign(
-                        seed=seed,
-                        learner=learner,
-                        representation=representation,
-                        is_control=representation in CONTROLS,
-                        **truth,
-                        **columns,
-                        note="; ".join(notes + remarks),
-                    )
-                )
-        parts += _of_purchases(read, task, measured, marts.rows.iloc[target].assign(seed=seed, **truth))
-    return _typed(parts, evaluation_types(task))
+        if len(target) and len(fit):
+            yield Question(turn, measured, marts, fit, target, known, values, is_same_cutoff)
+
+
+def answer_by(
+    question: Question, task: Task, representation: str, learner: str, seed: int, most: int | None = None
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """{score: [target]} by a learner, and remarks; with `most`, of so many labels only, drawn by the seed."""
+    scores = {one.score: np.empty(len(question.target)) for one in task.targets}
+    remarks: list[str] = []
+    for fold, (kept, asked) in enumerate(question.folds()):
+        kept = few(kept, most, seed, fold)
+        for one in task.targets:
+            predict, why = _fit(question.marts, representation, learner, kept, question.known[one.score], one, seed)
+            scores[one.score][asked] = predict(question.marts.matrix(representation, question.target[asked]))
+            remarks += [why] if why and why not in remarks else []
+    return scores, remarks
+
+
+def few(rows: np.ndarray, most: int | None, seed: int, fold: int) -> np.ndarray:
+    """`most` of the rows [n], drawn by (seed, fold), in their order; all of them if there are no more, or for None."""
+    if most is None or most >= len(rows):
+        return rows
+    return np.sort(np.random.default_rng((seed, fold)).choice(rows, most, replace=False))
+
+
+def evaluation(parts: Sequence[pd.DataFrame], task: Task) -> pd.DataFrame:
+    """Answers, one below the other, of the types of an evaluation."""
+    return _typed(list(parts), evaluation_types(task))
 
 
 def score(read: Read, task: Task, seed: int = 1) -> pd.DataFrame:
