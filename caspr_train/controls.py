@@ -56,9 +56,9 @@ def write_control_embeddings(
                     names = keys.slice(start, ROWS_A_GROUP).combine_chunks()
                     which = np.flatnonzero(is_sampled(names["customer_id"].to_pylist(), customers))
                     names, places = names.take(pa.array(which)), torch.from_numpy(which + start)
-                    # Of the untrained encoder ν_E alone: the means beside it are the other control.
-                    latent = embedder.vectors(places)[:, : bundle.config.embedding_width]
-                    for control, vectors in (("random_encoder", latent), ("mean_pool", pool.vectors(places))):
+                    # All of the untrained vector, the columns that nothing is learnt for included.
+                    untrained_vectors, means = embedder.vectors(places), pool.vectors(places)
+                    for control, vectors in (("random_encoder", untrained_vectors), ("mean_pool", means)):
                         table = {
                             "customer_id": names["customer_id"],
                             "cutoff_at": names["cutoff_at"],

@@ -119,7 +119,7 @@ class Head(nn.Module):
     def __init__(self, encoder: Caspr, columns: int, is_boolean: bool) -> None:
         super().__init__()
         self.encoder, self.is_boolean = encoder, is_boolean
-        width = encoder.config.embedding_width
+        width = encoder.width
         self.linear = nn.Linear(width + columns, 1)
         self.hidden = nn.Sequential(
             nn.Linear(width + columns, HIDDEN), nn.ReLU(), Dropout(DROPPED, encoder.dropout_bits), nn.Linear(HIDDEN, 1)

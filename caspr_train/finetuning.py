@@ -191,13 +191,14 @@ def _of_few(question: Question, task: Task, seed: int, sizes: Sequence[int], ans
     """Rows of the curve with few labels: of the fine-tuned one, and of every learner on what it is compared with."""
     rows = []
     there = question.marts.usable(question.fit, question.target)
+    asked = question.asked(task, seed)
+    truth = {name: asked[name].to_numpy() for name in asked.columns}
     for most in sizes:
         found = {(LEARNER, REPRESENTATION): answers[most][0]}
         for learner in learners.LEARNERS:
             for name in (name for name in COMPARED if name in there):
                 found[learner, name] = protocol.answer_by(question, task, name, learner, seed, most)[0]
         for key, scores in found.items():
-            truth = {one.label: question.values[one.score][question.target] for one in task.targets}
             rows.append(_row(question.turn.cutoff_at, str(most), *key, seed, _headline(task, truth, scores)))
     return rows
 

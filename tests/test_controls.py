@@ -78,7 +78,9 @@ def test_only_who_takes_part_in_measuring_has_controls(tmp_path, monkeypatch):
     lengths = table.group_by("control").aggregate([("embedding", "count")])
     assert sorted(lengths["control"].to_pylist()) == ["mean_pool", "random_encoder"]
     untrained = table.filter(pa.compute.equal(table["control"], "random_encoder"))["embedding"]
-    assert {len(vector) for vector in untrained.to_pylist()} == {bundle.config.embedding_width}, "without the means"
+    whole = Caspr(bundle.config, shape_of(bundle.encoding)).width
+    assert whole > bundle.config.embedding_width
+    assert {len(vector) for vector in untrained.to_pylist()} == {whole}
     monkeypatch.setattr(controls, "is_sampled", lambda ids, customers: sample.is_sampled(ids, customers, 30))
     rows = write_control_embeddings(path, bundle, [(sequences, keys), (sequences, later)])
     few = pq.read_table(path)

@@ -118,7 +118,7 @@ def test_fewer_sequences_than_processes_in_a_step_still_train(tmp_path):
 
 def test_the_learning_rate_is_a_pure_function_that_warms_up_and_cools_down():
     config = preset("default")
-    assert config.epochs_for(100_000) == 2 and config.epochs_for(100) == 200 and preset("paper").epochs_for(100) == 1000
+    assert config.epochs_for(100_000) == 3 and config.epochs_for(100) == 200 and preset("paper").epochs_for(100) == 1000
     rates = [learning_rate(step, 200, config) for step in range(200)]
     assert rates[0] == pytest.approx(config.learning_rate / 10) and max(rates) == pytest.approx(config.learning_rate)
     assert rates[10:] == sorted(rates[10:], reverse=True) and rates[-1] < config.learning_rate / 1000
