@@ -426,7 +426,7 @@ def test_one_command_runs_alone_and_says_so_once(tmp_path):
     done = run(torchrun("--standalone", "--nproc-per-node", "2", "-m", "caspr_train", "embed"))
     assert done.returncode == 1 and "exitcode  : 2" in done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("caspr_train: ")]
-    assert len(lines) == 1 and "only training runs in several; start this command without torchrun" in lines[0]
+    assert len(lines) == 1 and "only train and finetune run in several; start this command without torchrun" in lines[0]
 
 
 # -- two hosts: two network namespaces; the second has a drive of its own over the first one's folder

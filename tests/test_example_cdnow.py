@@ -8,6 +8,7 @@ import duckdb
 import pandas as pd
 import pytest
 
+from caspr_train.tasks.representations import BLOCKS
 from tests.projects import SHARED_DATA, Project, install_example, make_without_data
 
 DATA = SHARED_DATA / "cdnow.parquet"
@@ -103,7 +104,7 @@ def test_money_alone_is_enough_for_every_representation(sample):
     values = auroc.set_index(["task", "learner", "representation"]).value
     for task in ("churn", "lifetime_value"):
         for learner in ("random_forest", "lightgbm"):
-            assert {"caspr", "caspr_rfm", "rfm", "rfm_noise"} <= set(values[task, learner].index)
+            assert set(BLOCKS) <= set(values[task, learner].index)
             # Even 1,000 customers tell that who bought lately will buy again; 0.5 is chance.
             assert values[task, learner, "rfm"] > 0.6
     assert values.between(0, 1).all()

@@ -8,6 +8,7 @@ import duckdb
 import pandas as pd
 import pytest
 
+from caspr_train.tasks.representations import BLOCKS
 from tests.projects import BIN, SHARED_DATA, Project, install_example, make_without_data
 
 FILES = ["vle.parquet", "vle_sites.csv", "student_assessment.parquet", "registration.parquet", "info.parquet"]
@@ -159,7 +160,7 @@ def test_the_outcome_is_no_attribute(sample):
 def test_clicks_tell_who_fails_and_the_second_run_asks_who_withdraws(sample):
     select = "select * from model_performance where task = 'churn' and metric = 'auroc'"
     auroc = sample.frame(select).set_index(["learner", "representation"]).value
-    assert {"caspr", "caspr_rfm", "rfm", "rfm_noise"} <= set(auroc["lightgbm"].index)
+    assert set(BLOCKS) <= set(auroc["lightgbm"].index)
     # A quarter of the students is enough to be better than chance, 0.5, by about four standard errors.
     assert auroc["lightgbm", "rfm"] > 0.58
 
