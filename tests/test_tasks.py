@@ -512,6 +512,12 @@ def test_lifetime_value_finds_the_planted_revenue(tables):
     assert value_of(measured, "rmse", "lightgbm", "rfm") == pytest.approx(expected)
 
 
+def test_without_money_there_is_nothing_to_measure_and_everybody_is_worth_nothing(tables):
+    labels = tables.lifetime_value_labels.assign(future_revenue=0.0, is_high_value=False)
+    assert len(evaluate(untrained(tables, lifetime_value_labels=labels), LIFETIME_VALUE)) == 0
+    assert (score(untrained(tables, lifetime_value_labels=labels), LIFETIME_VALUE)["predicted_revenue"] == 0).all()
+
+
 # -- the package
 
 

@@ -165,7 +165,11 @@ def questions(
         is_same_cutoff = not len(fit) and task.known_at is not None
         if is_same_cutoff:
             fit, known = target, values
-        if len(target) and len(fit):
+        # Where no attribute is money all revenue is 0: there is nothing to tell apart, and no row of the table.
+        is_void = any(
+            not one.is_boolean and not np.ptp(values[one.score][target]) for one in task.targets if len(target)
+        )
+        if len(target) and len(fit) and not is_void:
             yield Question(turn, measured, marts, fit, target, known, values, is_same_cutoff)
 
 
