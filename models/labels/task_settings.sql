@@ -1,4 +1,5 @@
 -- What the settings say of each task that a Python model needs to know, which cannot read them.
+-- After the mart that stops at a wrong column, so that this leaves no mart behind. depends_on: {{ ref('rejected_activities') }}
 {%- set period = caspr.rfm_period() %}
 {%- set purchases = {
     'churn': not caspr.churn().observed,
