@@ -204,37 +204,6 @@ def write(project: Project, *statements: str) -> None:
             connection.execute(statement)
 
 
-def test_evaluate_measures_several_seeds_and_the_next_build_takes_it_over(project):
-    (newest,) = project.rows("select distinct model_version from customer_embeddings")[0]
-    once = project.rows("select count(*) from model_performance")
-    said = project.caspr("evaluate", "--seeds", "2", "--epochs", "1", "--gpus", "0")
-    assert "churn at 2025-04-02" in said and "2 seeds" in said and "rfm_mean_pool" in said
-    project.dbt("build", "--quiet", "--warn-error", "--select", "source:caspr_trained+")
-    (evaluated,) = project.rows("select distinct model_version from customer_embeddings")[0]
-    assert evaluated != newest
-    assert project.rows("select distinct seeds from model_performance") == [(2,)]
-    assert project.rows("select count(*) from model_performance") == once
-    assert project.rows("select count(*) from model_performance where seed_standard_error is null") == [(0,)]
-    # Of a few frauds two seeds may find the same number.
-    of_rfm = "where task <> 'fraud' and learner = 'random_forest' and representation = 'rfm'"
-    assert project.rows(f"select min(seed_standard_error) > 0 from model_performance {of_rfm}") == [(True,)]
-    project.caspr_fails(2, "--seeds 0: expected a whole number of 1 or more", "evaluate", "--seeds", "0")
-
-
-def test_the_encoder_fine_tuned_is_one_more_row_of_the_table(project):
-    wrong = ("finetune", "--gpus", "0", "--task")
-    project.caspr_fails(2, "--task loyalty: expected one of churn, ", *wrong, "loyalty")
-    project.caspr_fails(2, "--labels many: expected whole numbers", *wrong, "churn", "--labels", "many")
-    before = project.rows("select * from model_performance where task <> 'churn' order by all")
-    said = project.caspr("finetune", "--task", "churn", "--gpus", "0", "--seeds", "1", "--labels", "40")
-    assert "caspr_finetuned" in said and "40 labels" in said and "all labels" in said
-    assert len(list(project.folder.glob("runs/*/finetuned_churn*"))) == 2
-    project.dbt("build", "--quiet", "--warn-error", "--select", "source:caspr_trained+")
-    found = project.rows("select metric from model_performance where representation = 'caspr_finetuned' order by all")
-    assert found == [("auroc",), ("brier",), ("f1",)]
-    assert project.rows("select * from model_performance where task <> 'churn' order by all") == before
-
-
 def test_old_versions_stay_until_they_are_pruned(project):
     versions = "select distinct model_version from main_trained.{} order by all"
     tables = ("customer_embeddings", "item_embeddings", "control_embeddings")
@@ -414,3 +383,44 @@ def test_embeddings_that_nobody_refreshes_are_reported(demo_project):
 
 def test_the_installed_command_is_the_module(project):
     assert project.run(BIN / "caspr_train", "--version").stdout == project.caspr("--version")
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory) -> Project:
+    """A shop of its own: the two tests below add models, which the tests above count."""
+    shop = make_shop(tmp_path_factory.mktemp("measured"), customers=300)
+    shop.dbt("build", "--quiet", "--exclude", "resource_type:test", "resource_type:unit_test")
+    shop.caspr(*TRAIN)
+    shop.dbt("build", "--quiet", "--select", "source:caspr_trained+", "--exclude", "resource_type:test")
+    return shop
+
+
+def test_the_encoder_fine_tuned_is_one_more_row_of_the_table(measured):
+    wrong = ("finetune", "--gpus", "0", "--task")
+    measured.caspr_fails(2, "--task loyalty: expected one of churn, ", *wrong, "loyalty")
+    measured.caspr_fails(2, "--labels many: expected whole numbers", *wrong, "churn", "--labels", "many")
+    before = measured.rows("select * from model_performance where task <> 'churn' order by all")
+    said = measured.caspr("finetune", "--task", "churn", "--gpus", "0", "--seeds", "1", "--labels", "40")
+    assert "caspr_finetuned" in said and "40 labels" in said and "all labels" in said
+    assert len(list(measured.folder.glob("runs/*/finetuned_churn*"))) == 2
+    measured.dbt("build", "--quiet", "--warn-error", "--select", "source:caspr_trained+")
+    found = measured.rows("select metric from model_performance where representation = 'caspr_finetuned' order by all")
+    assert found == [("auroc",), ("brier",), ("f1",)]
+    assert measured.rows("select * from model_performance where task <> 'churn' order by all") == before
+
+
+def test_evaluate_measures_several_seeds_and_the_next_build_takes_it_over(measured):
+    (newest,) = measured.rows("select distinct model_version from customer_embeddings")[0]
+    once = measured.rows("select count(*) from model_performance")
+    said = measured.caspr("evaluate", "--seeds", "2", "--epochs", "1", "--gpus", "0")
+    assert "churn at 2025-04-02" in said and "2 seeds" in said and "rfm_mean_pool" in said
+    measured.dbt("build", "--quiet", "--warn-error", "--select", "source:caspr_trained+")
+    (evaluated,) = measured.rows("select distinct model_version from customer_embeddings")[0]
+    assert evaluated != newest
+    assert measured.rows("select distinct seeds from model_performance") == [(2,)]
+    assert measured.rows("select count(*) from model_performance") == once
+    assert measured.rows("select count(*) from model_performance where seed_standard_error is null") == [(0,)]
+    # Of a few frauds two seeds may find the same number.
+    of_rfm = "where task <> 'fraud' and learner = 'random_forest' and representation = 'rfm'"
+    assert measured.rows(f"select min(seed_standard_error) > 0 from model_performance {of_rfm}") == [(True,)]
+    measured.caspr_fails(2, "--seeds 0: expected a whole number of 1 or more", "evaluate", "--seeds", "0")
