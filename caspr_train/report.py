@@ -19,12 +19,13 @@ TABLES = (
 
 
 def report_text(reader: Reader) -> str:
-    """The table of model_performance, the names of the tables that people read, and one query to begin with."""
+    """The table of model_performance, how many are predicted without it, the tables that people read, a first query."""
     predictions = reader.relation("churn_predictions").replace(reader.quote, "")
     query = f"select customer_id, churn_probability, decile from {predictions} order by churn_probability desc"
     return "\n".join(
         [
             performance_table(reader.performance().to_pandas()),
+            *_without_activity(reader),
             "",
             f"tables in {reader.where}:",
             *(f"  {reader.relation(table)}" for table in TABLES),
@@ -32,3 +33,11 @@ def report_text(reader: Reader) -> str:
             f'  dbt show --limit 10 --inline "{query}"',
         ]
     )
+
+
+def _without_activity(reader: Reader) -> list[str]:
+    """How many customers are predicted from the profile alone, which nothing above measures; nothing if none is."""
+    count = sum(reader.mart("customer_counts")["customers_without_activity"].to_pylist())
+    if not count:
+        return []
+    return ["", f"{count:,} customers without any activity are predicted from their profile alone, and not measured"]

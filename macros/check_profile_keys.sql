@@ -1,4 +1,4 @@
-{#- Stops, before customer_profiles is built, if the profile holds two rows of a customer that could both count. -#}
+{#- Stops, before a mart of profiles is built, if the profile holds two rows of a customer that could both count. -#}
 {% macro check_profile_keys(profile) %}
     {%- set relation = caspr.configured_model(profile) -%}
     {#- As in check_columns: no fixture and no ephemeral model, and nothing that is not there yet. -#}

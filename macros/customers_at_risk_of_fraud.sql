@@ -1,8 +1,6 @@
 {#- Who can still be found out at a cutoff: at risk, and not known to be a fraud before it; see _macros.yml. -#}
 {% macro customers_at_risk_of_fraud(customer_cutoffs='customer_cutoffs', reports='reports') -%}
-    select
-        customer_cutoffs.customer_id,
-        customer_cutoffs.cutoff_at
+    select customer_cutoffs.*
     from {{ customer_cutoffs }} as customer_cutoffs
     where customer_cutoffs.is_at_risk
         and not exists (

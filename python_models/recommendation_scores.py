@@ -9,6 +9,7 @@ def model(dbt, session):
     read = reader(
         cutoffs=dbt.ref("cutoffs"),
         customer_counts=dbt.ref("customer_counts"),
+        customers_without_activity=dbt.ref("customers_without_activity"),
         customer_cutoffs=dbt.ref("customer_cutoffs"),
         purchase_history=dbt.ref("purchase_history"),
         item_popularity=dbt.ref("item_popularity"),

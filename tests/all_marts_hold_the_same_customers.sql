@@ -1,5 +1,5 @@
 -- One population: the pairs of customer_cutoffs are in every table of customers, and no others.
--- Labels hold a part of them; none of their pairs is unknown.
+-- Labels hold a part of them; none of their pairs is unknown. customers_without_activity has the others, and none of them.
 with
 
 customers as (
@@ -38,6 +38,15 @@ differences as (
     union all
     {%- endif %}
     {%- endfor %}
+    union all
+    select
+        'customers_without_activity' as mart,
+        found.customer_id,
+        found.cutoff_at,
+        'too many' as difference
+    from customers as expected
+    inner join {{ ref('customers_without_activity') }} as found
+        on expected.customer_id = found.customer_id and expected.cutoff_at = found.cutoff_at
 )
 
 select

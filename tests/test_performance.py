@@ -111,6 +111,36 @@ def test_a_difference_is_paired(evaluation):
     assert pd.isna(copy["best_control"]) and np.isnan(measured.loc["rfm", "difference_to_rfm"])
 
 
+def test_the_difference_to_the_engineered_features_is_paired_and_of_the_same_learner():
+    rng = np.random.default_rng(4)
+    churned = rng.random(800) < 0.4
+    weak, strong = (np.clip(share * churned + rng.random(800) * (1 - share), 0, 1) for share in (0.15, 0.35))
+    alike = np.clip(strong + rng.normal(0, 0.01, 800), 0, 1)
+    frames = [
+        made({"rfm": weak, "rfm_content": strong, "caspr_rfm_content": alike}, churned),
+        made({"rfm": weak, "rfm_content": weak, "caspr_rfm_content": strong}, churned, learner="random_forest"),
+    ]
+    measured = performance(pd.concat(frames, ignore_index=True), CHURN)
+    of = measured.set_index(["metric", "learner", "representation"])
+    mine, content = of.loc[("auroc", "lightgbm", "caspr_rfm_content")], of.loc[("auroc", "lightgbm", "rfm_content")]
+    assert mine["difference_to_rfm_content"] == pytest.approx(mine["value"] - content["value"])
+    width = mine["difference_to_rfm_content_high"] - mine["difference_to_rfm_content_low"]
+    assert mine["difference_to_rfm_content_low"] < 0 < mine["difference_to_rfm_content_high"]
+    assert width < content["standard_error"]
+    assert of.loc[("auroc", "random_forest", "caspr_rfm_content"), "difference_to_rfm_content_low"] > 0.05
+    # lower is better of the Brier score; a difference is a difference
+    assert of.loc[("brier", "random_forest", "caspr_rfm_content"), "difference_to_rfm_content_high"] < 0
+    assert of.xs("rfm_content", level="representation")["difference_to_rfm_content"].isna().all()
+    assert of.xs("rfm", level="representation")["difference_to_rfm_content"].notna().all()
+    # the table has a line for it, and is no wider
+    text = performance_table(measured)
+    (line,) = (line for line in text.splitlines() if "less rfm_content" in line)
+    low, high = (f"{100 * mine[f'difference_to_rfm_content_{end}']:+.1f}" for end in ("low", "high"))
+    assert line.startswith("   caspr_rfm_content less rfm_content: random_forest auroc +")
+    assert line.endswith(f", lightgbm auroc {100 * mine['difference_to_rfm_content']:+.1f} [{low}, {high}]")
+    assert len(line) <= 120 and "rfm_content" not in text.splitlines()[1]
+
+
 def test_several_seeds_are_averaged_and_widen_the_error():
     rng = np.random.default_rng(2)
     churned = rng.random(2000) < 0.4

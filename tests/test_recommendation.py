@@ -22,7 +22,8 @@ DAY = pd.Timedelta(days=1)
 class Shop:
     """Purchases, and the marts that SQL makes of them: `marts` answers as `read` does in a Python model.
 
-    purchases: customer_id, item, at. vectors: {customer: [w]}, item_vectors: {item: [w]}.
+    purchases: customer_id, item, at. vectors: {customer: [w]}, item_vectors: {item: [w]}. strangers: who has no
+    activity at the score cutoff.
     """
 
     def __init__(self, purchases, customers=(), vectors=None, item_vectors=None, exclude_bought=False):
@@ -31,6 +32,7 @@ class Shop:
         self.vectors, self.item_vectors = vectors or {}, item_vectors or {}
         self.exclude_bought = exclude_bought
         self.champion = None
+        self.strangers = []
         self.asked = []
 
     def read(self, name, condition=""):
@@ -46,7 +48,11 @@ class Shop:
         return pd.DataFrame({"cutoff_at": CUTOFFS, "role": roles, "horizon_ends_at": ends, "has_labels": known})
 
     def customer_counts(self):
-        return pd.DataFrame({"cutoff_at": CUTOFFS, "customers": len(self.customers)})
+        counts = pd.DataFrame({"cutoff_at": CUTOFFS, "customers": len(self.customers)})
+        return counts.assign(customers_without_activity=[0, 0, len(self.strangers)])
+
+    def customers_without_activity(self):
+        return pd.DataFrame({"customer_id": self.strangers, "cutoff_at": SCORE, "has_profile": True})
 
     def customer_cutoffs(self):
         pairs = [(customer, at) for at in CUTOFFS for customer in self.customers]
@@ -289,6 +295,20 @@ def test_every_customer_gets_ten_items_with_a_reason(small):
     popular = recommendation.score(small.read).query("customer_id == 'cem'")
     assert (popular["reason"] == "popular; this customer bought nothing yet").all()
     assert popular["item"].tolist() == ["box", "pen", "ink", "cap"]
+
+
+def test_who_has_no_activity_gets_what_is_popular_and_nobody_else_moves(small):
+    small.champion = "frequency_caspr"
+    before = recommendation.score(small.read)
+    small.strangers = ["zoe", "abe"]
+    frame = recommendation.score(small.read)
+    small.strangers = []
+    mine = frame[frame["customer_id"].isin(["zoe", "abe"])]
+    assert mine.groupby("customer_id")["item"].apply(list).tolist() == [["box", "pen", "ink", "cap"]] * 2
+    assert set(mine["reason"]) == {"popular; no activity before the cutoff"}
+    assert set(mine["representation"]) == {"popularity"}
+    assert frame.dtypes.astype(str).to_dict() == recommendation.SCORE_TYPES
+    pd.testing.assert_frame_equal(frame.drop(mine.index), before, check_exact=True)
 
 
 def test_what_was_bought_is_neither_recommended_nor_asked_for_if_excluded():

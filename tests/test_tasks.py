@@ -68,8 +68,27 @@ def make_tables(customers=300, seed=0, strength=1.5):
         task_settings=pd.DataFrame(
             {"task": ["churn", "lifetime_value"], "horizon_days": 90, "rfm_period": "day", "is_about_purchases": False}
         ),
-        customer_counts=keys.groupby("cutoff_at", as_index=False).agg(customers=("customer_id", "size")),
+        customer_counts=counts_of(keys),
+        customers_without_activity=strangers(0),
         model_leaderboard=board(),
+    )
+
+
+def counts_of(keys, without=0):
+    """customer_counts of these pairs, with so many customers without activity at the score cutoff."""
+    counts = keys.groupby("cutoff_at", as_index=False).agg(customers=("customer_id", "size"))
+    return counts.assign(customers_without_activity=np.where(counts["cutoff_at"] == SCORE, without, 0))
+
+
+def strangers(count):
+    """customers_without_activity: every other one is of country UK, the others of FR."""
+    return pd.DataFrame(
+        {
+            "customer_id": [f"s{number:05d}" for number in range(count)],
+            "cutoff_at": SCORE,
+            "has_profile": True,
+            "country": np.where(np.arange(count) % 2 == 0, "UK", "FR").astype(object),
+        }
     )
 
 
@@ -327,6 +346,62 @@ def test_embeddings_older_than_the_score_cutoff_leave_rfm_there(tables):
     scores = score(reading(tables, customer_embeddings=older, model_leaderboard=board("lightgbm", "caspr")), CHURN)
     assert len(scores) == 300
     assert set(scores["representation"]) == {"rfm"}
+
+
+# -- customers without any activity
+
+
+def with_strangers(tables, count=25, **replaced):
+    known = {"customer_counts": counts_of(tables.rfm_features, count), "customers_without_activity": strangers(count)}
+    return reading(tables, **(known | replaced))
+
+
+@pytest.mark.parametrize("learner", learners.LEARNERS)
+@pytest.mark.parametrize("task", [CHURN, LIFETIME_VALUE], ids=lambda task: task.name)
+def test_who_has_no_activity_is_scored_from_the_profile_and_nobody_else_moves(tables, task, learner):
+    champion = board(learner, "caspr_rfm_content")
+    scores = score(with_strangers(tables, model_leaderboard=champion), task)
+    mine = scores[scores["customer_id"].str.startswith("s")]
+    assert scores.dtypes.astype(str).to_dict() == score_types(task)
+    assert mine["customer_id"].is_unique and len(mine) == 25
+    assert set(zip(mine["learner"], mine["representation"], strict=True)) == {(learner, "profile")}
+    assert set(mine["note"]) == {protocol.WITHOUT_ACTIVITY}
+    assert np.isfinite(mine[[one.score for one in task.targets]]).all(axis=None)
+    pd.testing.assert_frame_equal(
+        scores.drop(mine.index), score(reading(tables, model_leaderboard=champion), task), check_exact=True
+    )
+
+
+def test_what_the_profile_tells_is_what_customers_with_it_did(tables):
+    labels = tables.churn_labels.merge(tables.customer_profiles, on=["customer_id", "cutoff_at"])
+    labels["is_churned"] = (labels["country"] == "UK") ^ (np.arange(len(labels)) % 5 == 0)
+    scores = score(with_strangers(tables, churn_labels=labels), CHURN).set_index("customer_id")["churn_probability"]
+    assert scores["s00000"] == scores["s00002"] == pytest.approx(0.8, abs=0.08)
+    assert scores["s00001"] == pytest.approx(0.2, abs=0.08)
+
+
+def test_they_are_scored_chunk_by_chunk(tables, monkeypatch):
+    asked = []
+    read = with_strangers(tables)
+
+    def counting(name, condition=""):
+        asked.extend([condition] * (name == "customers_without_activity"))
+        return read(name, condition)
+
+    whole = score(counting, CHURN)
+    assert len(asked) == 1
+    monkeypatch.setattr(learners, "CHUNK_ROWS", 10)
+    parts = score(counting, CHURN).sort_values("customer_id", ignore_index=True)
+    pd.testing.assert_frame_equal(whole, parts, check_exact=True)
+    assert len(asked) == 1 + 16
+
+
+def test_they_are_neither_fitted_on_nor_measured(tables, evaluation):
+    pd.testing.assert_frame_equal(evaluate(with_strangers(tables), CHURN), evaluation, check_exact=True)
+
+
+def test_without_labels_nothing_is_said_of_them_either(tables):
+    assert len(score(with_strangers(tables, churn_labels=tables.churn_labels.head(0)), CHURN)) == 0
 
 
 # -- representations

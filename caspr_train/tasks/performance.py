@@ -34,6 +34,9 @@ PERFORMANCE_TYPES = {
     "difference_to_rfm": "float64",
     "difference_to_rfm_low": "float64",
     "difference_to_rfm_high": "float64",
+    "difference_to_rfm_content": "float64",
+    "difference_to_rfm_content_low": "float64",
+    "difference_to_rfm_content_high": "float64",
     "best_control": "string",
     "difference_to_control": "float64",
     "difference_to_control_low": "float64",
@@ -51,8 +54,8 @@ def performance(evaluation: pd.DataFrame, task: Task) -> pd.DataFrame:
     """The metrics of `protocol.evaluate`'s scores, of one seed or several; the columns are PERFORMANCE_TYPES.
 
     value: the mean over seeds. standard_error: of drawing customers and seeds anew. A difference is the value less that
-    of `rfm`, or of the best control, of the same learner (see `_rivals`). is_champion: see `champion`; it is decided on
-    the headline metric at the newest evaluate cutoff.
+    of `rfm`, of `rfm_content`, or of the best control, of the same learner (see `_rivals`). is_champion: see
+    `champion`; it is decided on the headline metric at the newest evaluate cutoff.
     """
     rows: list[dict[str, Any]] = []
     for cutoff_at, at_cutoff in evaluation.groupby("cutoff_at"):
@@ -136,7 +139,10 @@ def _at_cutoff(evaluation: pd.DataFrame, task: Task, cutoff_at: pd.Timestamp) ->
     for learner, name, metric in value:
         key = learner, name, metric
         rivals = _rivals(value, learner, metric)
-        rfm = _best([rival for rival in rivals if rival[1] == "rfm"], value)
+        engineered = {
+            other: _best([rival for rival in rivals if rival[1] == other], value) if name != other else None
+            for other in ("rfm", "rfm_content")
+        }
         control = _best([rival for rival in rivals if rival[1] in CONTROLS], value) if name not in CONTROLS else None
         note = groups[seeds[0], learner, name]["note"].iloc[0]
         rows.append(
@@ -150,7 +156,8 @@ def _at_cutoff(evaluation: pd.DataFrame, task: Task, cutoff_at: pd.Timestamp) ->
                 "standard_error": _deviation(drawn[key]),
                 "seeds": len(seeds),
                 "seed_standard_error": _deviation(by_seed[key]) / len(seeds) ** 0.5,
-                **_difference("rfm", key, rfm if name != "rfm" else None, value, drawn),
+                **_difference("rfm", key, engineered["rfm"], value, drawn),
+                **_difference("rfm_content", key, engineered["rfm_content"], value, drawn),
                 "best_control": None if control is None else control[1],
                 **_difference("control", key, control, value, drawn),
                 "is_headline": metric == task.headline,

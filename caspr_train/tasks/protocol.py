@@ -4,7 +4,9 @@
    These scores are measured. Customers who stand on both sides are split into folds by a hash of their key, and each is
    scored by learners that saw no row of it: what is measured is later in time and of other customers.
 2. `score`: fit the champion on the newest labels, of as many cutoffs as before (with one train cutoff: the evaluate
-   cutoff's), and score the customers of the `score` cutoff, chunk by chunk. These scores are used.
+   cutoff's), and score the customers of the `score` cutoff, chunk by chunk. These scores are used. Customers of whom
+   no activity is known there, but a profile, are scored from the profile alone, by the same learner fitted on the
+   profiles of the same rows: how good that is, nothing measures.
 
 No label of a cutoff is seen before the scores of that cutoff are made, and a label window that reaches past the cutoff
 to be scored is never fitted on.
@@ -26,9 +28,12 @@ from caspr_train.tasks.representations import (
     BLOCKS,
     CONTROLS,
     KEYS,
+    PROFILE,
     ProfileValues,
     Representations,
     build,
+    build_profiles,
+    count_without_activity,
     normalise_key,
     sort_by_key,
 )
@@ -37,6 +42,7 @@ from caspr_train.tasks.representations import (
 FEW_LABELS = 50
 # What is predicted with where nothing could be measured yet.
 DEFAULT = ("lightgbm", "rfm")
+WITHOUT_ACTIVITY = "no activity before the cutoff: scored from the profile alone, fitted on customers with activities"
 
 
 @dataclass(frozen=True)
@@ -204,8 +210,9 @@ def score(read: Read, task: Task, seed: int = 1) -> pd.DataFrame:
     """One row a customer of the score cutoff: the keys, learner, representation, the scores of the targets, note.
 
     The champion of `model_leaderboard` is fitted on the newest labels. A customer without an embedding is scored from
-    `rfm` (or `rfm_content`) if the champion wants one, and its row says so. `read` as for `evaluate`, with
-    model_leaderboard. Only a chunk of customers is held at a time.
+    `rfm` (or `rfm_content`) if the champion wants one, and one without any activity from PROFILE; their rows say so.
+    `read` as for `evaluate`, with model_leaderboard and customers_without_activity. Only a chunk of customers is held
+    at a time.
     """
     learner, representation, remark = _champion(read, task)
     fallback = {"caspr": "rfm", "caspr_rfm": "rfm", "caspr_rfm_content": "rfm_content"}.get(representation)
@@ -218,7 +225,7 @@ def score(read: Read, task: Task, seed: int = 1) -> pd.DataFrame:
         fitted = _at(turn.fit_cutoffs, sample.sampled_in_sql(_customers(read), _most(turn)))
         labels = _labels(read, task, fitted)
         profile_values = _profile_values(read, fitted)
-        marts = build(read, fitted, profile_values, blocks, seed)
+        marts = build(read, fitted, profile_values, [*blocks, PROFILE], seed)
         known = _values(marts.rows, labels, task, turn.cutoff_at)
         fit = np.flatnonzero(known["is_labelled"])
         if not len(fit):
@@ -231,6 +238,14 @@ def score(read: Read, task: Task, seed: int = 1) -> pd.DataFrame:
             chunk = build(read, condition, profile_values, blocks, seed)
             if len(chunk.rows):
                 parts += _scored(chunk, fits, names, learner, task, remark)
+        without = count_without_activity(read, turn.cutoff_at)
+        if without:
+            alone = [_fit(marts, PROFILE, learner, fit, known[one.score], one, seed) for one in task.targets]
+            for condition in _chunks(turn.cutoff_at, without):
+                chunk = build_profiles(read, condition, profile_values)
+                if len(chunk.rows):
+                    rows = np.arange(len(chunk.rows))
+                    parts.append(_answers(chunk, rows, PROFILE, alone, learner, task, [WITHOUT_ACTIVITY, remark]))
     return _typed(parts, score_types(task))
 
 
@@ -427,13 +442,24 @@ def _scored(
         is_left[rows] = False
         if not len(rows):
             continue
-        x = chunk.matrix(name, rows)
-        columns = {one.score: fits[name][place][0](x) for place, one in enumerate(task.targets)}
         why = f"no embedding, so not scored from {names[0]}" if name != names[0] else ""
-        notes = [remark, why, *(text for _, text in fits[name])]
-        yield chunk.rows.iloc[rows].assign(
-            learner=learner, representation=name, **columns, note="; ".join(filter(None, dict.fromkeys(notes)))
-        )
+        yield _answers(chunk, rows, name, fits[name], learner, task, [remark, why])
+
+
+def _answers(
+    chunk: Representations,
+    rows: np.ndarray,
+    name: str,
+    fits: list[tuple[learners.Predict, str]],
+    learner: str,
+    task: Task,
+    notes: list[str],
+) -> pd.DataFrame:
+    """Rows (positions) of the chunk, scored from `name` by what was fitted for each target."""
+    x = chunk.matrix(name, rows)
+    columns = {one.score: predict(x) for one, (predict, _) in zip(task.targets, fits, strict=True)}
+    said = filter(None, dict.fromkeys([*notes, *(why for _, why in fits)]))
+    return chunk.rows.iloc[rows].assign(learner=learner, representation=name, **columns, note="; ".join(said))
 
 
 def _notes(marts: Representations, representation: str, fit: np.ndarray, target: np.ndarray) -> list[str]:

@@ -16,8 +16,8 @@ from caspr_train.tasks import candidates, ranking, sample
 from caspr_train.tasks.candidates import CANDIDATES, NEED_VECTORS, Scores
 from caspr_train.tasks.frames import Read
 from caspr_train.tasks.performance import INTERVAL, PERFORMANCE_TYPES, replicates
-from caspr_train.tasks.purchases import Customers, Items, at, chunks, read_customers, read_items
-from caspr_train.tasks.representations import normalise_key
+from caspr_train.tasks.purchases import Customers, Items, at, chunks, read_customers, read_items, without_activity
+from caspr_train.tasks.representations import count_without_activity, normalise_key
 
 NAME = "recommendation"
 LEARNER = "ranking"
@@ -103,8 +103,9 @@ def performance(evaluation: pd.DataFrame) -> pd.DataFrame:
 def score(read: Read) -> pd.DataFrame:
     """COUNT recommendations for every customer at the score cutoff, by the champion of model_leaderboard.
 
-    `read` gives the marts of `evaluate` and model_leaderboard. A customer has fewer where fewer items may be
-    recommended. The score tells the items of one customer apart, and not customers.
+    Customers without any activity get what is popular. `read` gives the marts of `evaluate`, model_leaderboard and
+    customers_without_activity. A customer has fewer where fewer items may be recommended. The score tells the items of
+    one customer apart, and not customers.
     """
     cutoffs = _cutoffs(read)
     board = read("model_leaderboard", "")
@@ -122,6 +123,11 @@ def score(read: Read) -> pd.DataFrame:
             parts += [
                 _recommended(scores, name, items, customers[piece], cutoff_at) for piece in candidates.pieces(customers)
             ]
+        popular = candidates.fit("popularity", {}, items, fitted)
+        for customers in without_activity(read, items, cutoff_at, count_without_activity(read, cutoff_at)):
+            for piece in candidates.pieces(customers):
+                rows = _recommended(popular, "popularity", items, customers[piece], cutoff_at)
+                parts.append(rows.assign(reason="popular; no activity before the cutoff"))
     return _typed(parts, SCORE_TYPES)
 
 

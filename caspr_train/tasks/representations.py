@@ -10,8 +10,10 @@
 | `rfm_random_encoder` | control: `rfm` and the vector of the same architecture, untrained |
 | `rfm_mean_pool` | control: `rfm` and the mean of the encoded raw events |
 
-The simpler ones stand first. Memory: 4 bytes a row and column; the matrices are joined from blocks for the rows asked
-for only.
+The simpler ones stand first. Customers without any activity have their profile alone (`PROFILE`), which is no
+representation of others and is not measured.
+
+Memory: 4 bytes a row and column; the matrices are joined from blocks for the rows asked for only.
 """
 
 from __future__ import annotations
@@ -39,12 +41,15 @@ BLOCKS = {
     "rfm_mean_pool": ("rfm", "mean_pool"),
 }
 CONTROLS = ("rfm_noise", "rfm_random_encoder", "rfm_mean_pool")
+# What is known of a customer without any activity: the numbers of the profile, a block and a representation by itself.
+PROFILE = "profile"
 COMMONEST = 10  # values of a profile's category with a column of their own
 
 
 @dataclass(frozen=True)
 class Representations:
-    """The rows of `rfm_features`, sorted by (cutoff_at, customer_id), and what is known of each.
+    """The rows of `rfm_features`, or of customers without activity, sorted by (cutoff_at, customer_id); what is known
+    of each.
 
     rows: customer_id and cutoff_at, index 0..n-1.
     blocks: [n, columns] float32 each, NaN where missing; those without columns (no embedding yet) are left out.
@@ -67,8 +72,8 @@ class Representations:
         return [name for name, blocks in BLOCKS.items() if there.issuperset(blocks)]
 
     def matrix(self, name: str, positions: np.ndarray) -> np.ndarray:
-        """[len(positions), columns] float32 of the representation `name`."""
-        return np.hstack([self.blocks[block][positions] for block in BLOCKS[name]])
+        """[len(positions), columns] float32 of the representation `name`, or of PROFILE."""
+        return np.hstack([self.blocks[block][positions] for block in BLOCKS.get(name, (name,))])
 
 
 @dataclass
@@ -99,8 +104,8 @@ def build(
 ) -> Representations:
     """Read the marts where `condition` holds and join them (left joins: what is missing stays NaN).
 
-    `profile_values` None: learnt from the rows at hand. `blocks`: those that are wanted (values of BLOCKS). The noise
-    is drawn by `seed`. Raises DataError when a key is there twice, or when vectors differ in width.
+    `profile_values` None: learnt from the rows at hand. `blocks`: those that are wanted (values of BLOCKS, PROFILE).
+    The noise is drawn by `seed`. Raises DataError when a key is there twice, or when vectors differ in width.
     """
     features = sort_by_key(read("rfm_features", condition), "rfm_features")
     rows = features[["customer_id", "cutoff_at"]]
@@ -108,7 +113,7 @@ def build(
     values = profile_values or ProfileValues().fit(profiles)
     rfm, ignored = _numbers(features, rows)
     profile, _ = _numbers(values.transform(profiles), rows)
-    found = {"rfm": np.hstack([rfm, profile])}
+    found = {"rfm": np.hstack([rfm, profile]), PROFILE: profile}
     if "content" in blocks:
         found["content"], more = _numbers(sort_by_key(read("content_features", condition), "content_features"), rows)
         ignored += more
@@ -124,8 +129,25 @@ def build(
         for control in ("random_encoder", "mean_pool"):
             of_kind = normalise_key(controls[controls["control"] == control], f"control_embeddings, {control}")
             found[control], _ = _vectors(latest_version(of_kind), rows, f"control_embeddings, {control}")
-    kept = {name: block for name, block in found.items() if name in blocks and (block.shape[1] or name == "rfm")}
+    always = ("rfm", PROFILE)
+    kept = {name: block for name, block in found.items() if name in blocks and (block.shape[1] or name in always)}
     return Representations(rows, kept, has_embedding, version, ignored)
+
+
+def build_profiles(read: Read, condition: str, profile_values: ProfileValues) -> Representations:
+    """The rows of customers_without_activity where `condition` holds, with PROFILE as their one block: the columns that
+    `build` makes of customer_profiles."""
+    profiles = sort_by_key(read("customers_without_activity", condition), "customers_without_activity")
+    rows = profiles[["customer_id", "cutoff_at"]]
+    profile, ignored = _numbers(profile_values.transform(profiles), rows)
+    return Representations(rows, {PROFILE: profile}, np.zeros(len(rows), bool), None, ignored)
+
+
+def count_without_activity(read: Read, cutoff_at: pd.Timestamp) -> int:
+    """How many rows customers_without_activity has at the cutoff, by the mart customer_counts."""
+    counts = read("customer_counts", "")
+    here = pd.to_datetime(counts["cutoff_at"]).astype("datetime64[us]") == cutoff_at
+    return int(counts.loc[here, "customers_without_activity"].sum())
 
 
 def sort_by_key(frame: pd.DataFrame, name: str) -> pd.DataFrame:

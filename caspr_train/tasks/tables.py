@@ -18,8 +18,10 @@ def performance_table(performance: pd.DataFrame) -> str:
     """One block a task and evaluate cutoff, one line a learner and representation.
 
     Of the headline metric `value ± standard error` and the differences to `rfm` and to the best control, each with its
-    95 % interval; of the others `value ± standard error`. A star marks the champion. The argument has the columns of
-    `model_performance` and may come from any SQL client, in any order of rows.
+    95 % interval; of the others `value ± standard error`. A star marks the champion. What the embedding adds to the
+    engineered features, `caspr_rfm_content` less `rfm_content`, stands in a line below: one more column would make all
+    lines too long. The argument has the columns of `model_performance` and may come from any SQL client, in any order
+    of rows.
     """
     if performance.empty:
         return "No performance yet: no customers with known labels at an evaluate cutoff."
@@ -56,9 +58,21 @@ def _block(task: str, cutoff_at: pd.Timestamp, rows: pd.DataFrame) -> str:
     text.insert(1, rule)
     if controls:
         text += [rule, *(_aligned(line, widths) for line in controls)]
+    text += _over_content(keys, headline, rows)
     seeds = int(rows["seeds"].max())
     many = f"{int(rows['customers'].iloc[0]):,} customers, {seeds} seed{'s' if seeds > 1 else ''}"
     return "\n".join([f"{task} at {cutoff_at:%Y-%m-%d}, {many}", *text])
+
+
+def _over_content(keys: list[tuple[str, str]], headline: list[str], rows: pd.DataFrame) -> list[str]:
+    """In one line what the embedding adds to the engineered features, by learner; no line where that is unknown."""
+    name, known = "caspr_rfm_content", []
+    for learner in (learner for learner, representation in keys if representation == name):
+        mine = rows[(rows["learner"] == learner) & (rows["representation"] == name)].set_index("metric")
+        for metric in headline:
+            difference = _difference(metric, mine.loc[metric], "rfm_content")
+            known += [f"{learner} {metric} {difference}"] if difference else []
+    return [f"   {name} less rfm_content: {', '.join(known)}"] if known else []
 
 
 def _titles(metrics: list[str], headline: list[str], rows: pd.DataFrame) -> list[str]:

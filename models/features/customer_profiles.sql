@@ -12,19 +12,11 @@ customer_cutoffs as (
 {% if profile -%}
 -- What is no attribute has a name that an attribute cannot have.
 profiles as (
-    select
-        {{ caspr.key_of(profile.customer_id) }} as customer_id
-        {%- for field in ['valid_from', 'valid_to'] if profile[field] %},
-        {{ caspr.utc_timestamp(caspr.quoted(profile[field])) }} as caspr_{{ field }}
-        {%- endfor %}
-        {%- for attribute in attributes %},
-        {{ caspr.cast_kind(caspr.quoted(attribute.column), attribute.kind) }} as {{ caspr.quoted(attribute.name) }}
-        {%- endfor %}
-    from {{ caspr.configured_model(profile) }}
+    {{ caspr.profile_rows(profile) | indent(4) }}
 ),
 
 {% if profile.valid_from -%}
--- The row that held in the last instant before the cutoff: valid from before it, and not yet replaced.
+-- The row that held in the last instant before the cutoff.
 valid_profiles as (
     select
         profiles.*,
@@ -37,10 +29,7 @@ valid_profiles as (
     from customer_cutoffs
     inner join profiles
         on customer_cutoffs.customer_id = profiles.customer_id
-        and (profiles.caspr_valid_from is null or {{ caspr.before_cutoff('profiles.caspr_valid_from', 'customer_cutoffs.cutoff_at') }})
-        {%- if profile.valid_to %}
-        and (profiles.caspr_valid_to is null or not {{ caspr.before_cutoff('profiles.caspr_valid_to', 'customer_cutoffs.cutoff_at') }})
-        {%- endif %}
+        and {{ caspr.held_before_cutoff(profile, 'profiles', 'customer_cutoffs.cutoff_at') | indent(4) }}
 ),
 
 {% endif -%}

@@ -9,6 +9,14 @@ customer_cutoffs as (
     select * from {{ ref('customer_cutoffs') }}
 ),
 
+customers_without_activity as (
+    select * from {{ ref('customers_without_activity') }}
+),
+
+customers as (
+    {{ caspr.scored_customers() | indent(4) }}
+),
+
 {% set observed = caspr.churn().observed -%}
 {% if observed -%}
 outcomes as (
@@ -18,7 +26,7 @@ outcomes as (
 {% endif -%}
 -- The models were fitted on customers at risk: nothing is said of others.
 at_risk as (
-    {{ caspr.customers_at_risk_of_churn() | indent(4) }}
+    {{ caspr.customers_at_risk_of_churn('customers') | indent(4) }}
 ),
 
 final as (
@@ -29,9 +37,10 @@ final as (
         scores.churn_probability,
         scores.churn_probability >= 0.5 as is_churn_predicted,
         cast(ntile(10) over (
-            partition by scores.cutoff_at
+            partition by scores.cutoff_at, at_risk.has_activity
             order by scores.churn_probability desc, scores.customer_id asc
         ) as integer) as decile,
+        at_risk.has_activity,
         scores.learner,
         scores.representation,
         scores.note
@@ -48,6 +57,7 @@ select
     churn_probability,
     is_churn_predicted,
     decile,
+    has_activity,
     learner,
     representation,
     note

@@ -11,6 +11,14 @@ customer_cutoffs as (
     select * from {{ ref('customer_cutoffs') }}
 ),
 
+customers_without_activity as (
+    select * from {{ ref('customers_without_activity') }}
+),
+
+customers as (
+    {{ caspr.scored_customers() | indent(4) }}
+),
+
 {% if fraud -%}
 reports as (
     {{ caspr.fraud_reports(fraud) | indent(4) }}
@@ -18,12 +26,12 @@ reports as (
 
 -- The models were fitted on customers at risk: nothing is said of others.
 at_risk as (
-    {{ caspr.customers_at_risk_of_fraud() | indent(4) }}
+    {{ caspr.customers_at_risk_of_fraud('customers') | indent(4) }}
 ),
 
 {%- else -%}
 at_risk as (
-    select * from customer_cutoffs
+    select * from customers
     where 1 = 0
 ),
 
@@ -32,10 +40,15 @@ at_risk as (
 ranked as (
     select
         scores.*,
+        at_risk.has_activity,
         {{ caspr.add_days('scores.cutoff_at', caspr.horizon_days('fraud')) }} as horizon_ends_at,
         row_number() over (
             partition by scores.cutoff_at
-            order by scores.fraud_probability desc, scores.customer_id asc
+            -- recall at alerts is measured on customers with activities: nobody without takes an alert from them
+            order by
+                case when at_risk.has_activity then 0 else 1 end asc,
+                scores.fraud_probability desc,
+                scores.customer_id asc
         ) as suspicion_rank
     from scores
     inner join at_risk
@@ -51,6 +64,7 @@ final as (
         fraud_probability,
         cast(suspicion_rank as integer) as suspicion_rank,
         suspicion_rank <= {{ fraud.alerts_per_day * fraud.horizon_days if fraud else 0 }} as is_alert,
+        has_activity,
         learner,
         representation,
         note
@@ -64,6 +78,7 @@ select
     fraud_probability,
     suspicion_rank,
     is_alert,
+    has_activity,
     learner,
     representation,
     note

@@ -9,9 +9,17 @@ customer_cutoffs as (
     select * from {{ ref('customer_cutoffs') }}
 ),
 
+customers_without_activity as (
+    select * from {{ ref('customers_without_activity') }}
+),
+
+customers as (
+    {{ caspr.scored_customers() | indent(4) }}
+),
+
 -- The models were fitted on customers at risk: nothing is said of others.
 at_risk as (
-    select * from customer_cutoffs
+    select * from customers
     where is_at_risk
 ),
 
@@ -23,9 +31,10 @@ final as (
         scores.predicted_revenue,
         scores.high_value_probability,
         cast(ntile(10) over (
-            partition by scores.cutoff_at
+            partition by scores.cutoff_at, at_risk.has_activity
             order by scores.predicted_revenue desc, scores.customer_id asc
         ) as integer) as decile,
+        at_risk.has_activity,
         scores.learner,
         scores.representation,
         scores.note
@@ -42,6 +51,7 @@ select
     predicted_revenue,
     high_value_probability,
     decile,
+    has_activity,
     learner,
     representation,
     note

@@ -9,6 +9,14 @@ customer_cutoffs as (
     select * from {{ ref('customer_cutoffs') }}
 ),
 
+customers_without_activity as (
+    select * from {{ ref('customers_without_activity') }}
+),
+
+customers as (
+    {{ caspr.scored_customers() | indent(4) }}
+),
+
 final as (
     select
         scores.customer_id,
@@ -17,11 +25,12 @@ final as (
         scores.item,
         scores.score,
         scores.reason,
+        customers.has_activity,
         scores.representation
     from scores
-    inner join customer_cutoffs
-        on scores.customer_id = customer_cutoffs.customer_id
-        and scores.cutoff_at = customer_cutoffs.cutoff_at
+    inner join customers
+        on scores.customer_id = customers.customer_id
+        and scores.cutoff_at = customers.cutoff_at
 )
 
 select
@@ -31,5 +40,6 @@ select
     item,
     score,
     reason,
+    has_activity,
     representation
 from final
