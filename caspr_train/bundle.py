@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from caspr_train.frames import Frame
 
-FORMAT = 3
+FORMAT = 4
 WEIGHTS, DESCRIPTION = "weights.safetensors", "bundle.json"
 
 

@@ -24,7 +24,7 @@ class Config:
     sampled_softmax_above: int = 5000
 
     # -- the model (paper, section 5 and figure 2)
-    # "transformer" (the paper); "pool": events are not compared with each other, any t is cheap; "gru": a control
+    # "transformer" (the paper); "pool": an event sees the two before it, any t is cheap; "gru": a control
     encoder: str = "transformer"
     hidden: int = 16
     feed_forward: int = 32
@@ -127,8 +127,9 @@ class Config:
 PRESETS = {
     # The paper's model and objective, as printed there (section 5; table of hyper-parameters).
     "paper": Config(preset="paper"),
-    # What measured best (docs/RESEARCH.md): no event is compared with another, so a window may be long; two objectives
-    # that look past the window's end but never past the train cutoff; and columns that a tree can use as they are.
+    # What measured best (docs/RESEARCH.md): an event is compared with the two before it only, so a window may be long;
+    # two objectives that look past the window's end but never past the train cutoff; and columns that a tree can use as
+    # they are.
     "default": Config(
         preset="default",
         windows="random",

@@ -102,10 +102,10 @@ def test_a_description_that_was_edited_is_refused(bundle, tmp_path, change):
     [
         ("", "damaged"),
         ("[]", "damaged"),
-        ('{"format": 3}', "KeyError: 'sha256'"),
+        ('{"format": 4}', "KeyError: 'sha256'"),
         ("\udcff", "damaged"),
-        ('{"format": 99}', "format 99, this version reads 3; it was written by a newer version"),
-        ('{"format": 1}', "format 1, this version reads 3; delete it and train again"),
+        ('{"format": 99}', "format 99, this version reads 4; it was written by a newer version"),
+        ('{"format": 3}', "format 3, this version reads 4; delete it and train again"),
     ],
 )
 def test_a_damaged_description_is_one_line(bundle, tmp_path, text, said):

@@ -8,13 +8,13 @@ from caspr_train import learner
 from caspr_train.bundle import shape_of
 from caspr_train.config import preset
 from caspr_train.errors import UsageError
-from caspr_train.model import Caspr
+from caspr_train.model import Caspr, Shape
 from caspr_train.model.attention import _ShortAttention
 from caspr_train.model.blocks import DecoderBlock, EncoderBlock, visible_to_decoder, visible_to_encoder
 from caspr_train.model.dropout import Dropout, RandomBits
 from caspr_train.model.events import summary, summary_width
 from caspr_train.objective import FUTURES, Denominators, count_targets, draw_mask, loss_sums, masked_events
-from caspr_train.sequences import counted
+from caspr_train.sequences import Batch, counted
 from tests.frames import packed, windows_of
 
 
@@ -242,6 +242,31 @@ def test_without_masked_recovery_every_encoder_learns_ignores_padding_and_can_be
     assert (spread.diff() <= 1e-6).all() and turned[:, :width].mean(0).abs().max() < 1e-4
     between = torch.cov(turned[:, :width].t()).fill_diagonal_(0)
     assert between.abs().max() < 1e-4
+
+
+def test_the_default_sees_what_only_the_order_of_events_says():
+    """Kinds 3, 4 and 5 right after each other somewhere among random ones: neither counts nor places tell it."""
+    generator = torch.Generator().manual_seed(0)
+
+    def windows(count, t=20):
+        kinds = torch.randint(3, 6, (count, t), generator=generator)
+        there = ((kinds[:, :-2] == 3) & (kinds[:, 1:-1] == 4) & (kinds[:, 2:] == 5)).any(1)
+        valid = torch.ones(count, t, dtype=torch.bool)
+        profile = torch.zeros(count, 0, dtype=torch.int64), torch.zeros(count, 0)
+        return Batch(kinds[..., None], torch.zeros(count, t, 1), torch.zeros(count, t), valid, *profile), there
+
+    torch.manual_seed(0)
+    model, head = Caspr(preset("default", sequence_length=20), Shape([6], 1, [], 0)), nn.Linear(32, 1)
+    optimizer = torch.optim.Adam([*model.parameters(), *head.parameters()], lr=3e-3)
+    for _ in range(150):
+        batch, there = windows(256)
+        loss = nn.functional.binary_cross_entropy_with_logits(head(model.latent(batch))[:, 0], there.float())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    batch, there = windows(2000)
+    right = (head(model.eval().latent(batch))[:, 0] > 0) == there
+    assert 0.4 < there.float().mean() < 0.6 and right.float().mean() > 0.95
 
 
 def test_the_vector_says_what_the_future_head_expects_and_the_means_of_the_numbers():

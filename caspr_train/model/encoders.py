@@ -1,9 +1,11 @@
-"""From the embedded events of a window to one pooled vector: by attention among them, by recurrence, or each alone."""
+"""From the embedded events of a window to one pooled vector: by attention among them, by recurrence, or by looking at
+each beside the two before it."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from caspr_train.config import Config
 from caspr_train.model.blocks import EncoderBlock, visible_to_encoder
@@ -46,17 +48,22 @@ class RecurrentEncoder(nn.Module):
         return torch.cat([_mean(states, places < length), latest], dim=-1)
 
 
-class PoolEncoder(nn.Module):
-    """Every event through the same dense layers, then what the window's events have in common: their mean, their
-    maximum, means weighted by attention, the latest one, and how many there are.
+RECENT = 3  # events seen together: an event and those before it
 
-    Events do not look at each other, but each knows how long before the window's end it was and after which gap. Linear
-    in t, so a window can be the whole history. (Zaheer et al. 2017, https://arxiv.org/abs/1703.06114.)
+
+class PoolEncoder(nn.Module):
+    """Every event and the two before it through the same dense layers, then what the window's events have in common:
+    their mean, their maximum, means weighted by attention, the latest one, and how many there are.
+
+    Each event knows what came right before it, how long before the window's end it was and after which gap; beyond
+    that no event looks at another. Linear in t, so a window can be the whole history. (Zaheer et al. 2017,
+    https://arxiv.org/abs/1703.06114; the events that look back are a convolution.)
     """
 
     def __init__(self, config: Config, bits: RandomBits) -> None:
         super().__init__()
         hidden, self.heads = config.hidden, config.heads
+        self.recent = nn.Linear(RECENT * hidden, hidden)
         self.event = nn.Sequential(nn.ReLU(), nn.Linear(hidden, hidden))
         self.score = nn.Linear(hidden, config.heads)
         self.dropout = Dropout(config.dropout, bits)
@@ -64,7 +71,7 @@ class PoolEncoder(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         """As TransformerEncoder."""
-        x = self.event(x)
+        x = self.event(self.recent(_with_recent(x, valid)))
         b, t, hidden = x.shape
         padding = ~valid[..., None]
         # In single precision, also on a GPU: the least of a half cannot be told from some scores.
@@ -78,3 +85,11 @@ class PoolEncoder(nn.Module):
 def _mean(x: Tensor, valid: Tensor) -> Tensor:
     there = valid[..., None].to(x.dtype)
     return (x * there).sum(1) / there.sum(1)
+
+
+def _with_recent(x: Tensor, valid: Tensor) -> Tensor:
+    """Each place and the RECENT - 1 before it side by side, [b, t, RECENT * hidden]; zeros where there is no event, so
+    that padding on the left changes nothing, however much of it there is."""
+    t = x.shape[1]
+    x = F.pad(x.masked_fill(~valid[..., None], 0.0), (0, 0, RECENT - 1, 0))
+    return torch.cat([x[:, first : first + t] for first in range(RECENT)], dim=-1)
