@@ -22,6 +22,8 @@ MARTS = (
     "attribute_values",
     "cutoffs",
     "customer_cutoffs",
+    "customers_without_activity",
+    "customer_counts",
     "activity_sequences",
     "customer_profiles",
     "rfm_features",
@@ -305,7 +307,10 @@ def test_a_customer_deleted_at_the_source_is_gone_from_every_mart(shop):
     assert {f"main.{mart}" for mart in INCREMENTAL} <= names
     everybody = {name: {row[0] for row in project.rows(f"select customer_id from {name}")} for name in names}
     # Without the setting `fraud` its tables are empty.
-    partial = {"main.rejected_activities", "main.superseded_activities"} | {n for n in names if not everybody[n]}
+    partial = {
+        f"main.{mart}" for mart in ("rejected_activities", "superseded_activities", "customers_without_activity")
+    }
+    partial |= {name for name in names if not everybody[name]}
     gone = sorted(set.intersection(*(everybody[name] for name in names - partial)))[0]
     for table in ("orders", "visits", "people", "departures"):
         place = 0 if table in ("people", "departures") else 1

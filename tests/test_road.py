@@ -57,8 +57,10 @@ def test_a_build_before_any_training_is_green_and_rests_on_rfm(project):
         ("rfm_content",),
     ]
     customers = project.rows("select count(distinct customer_id) from activity_log")
-    assert project.rows("select count(distinct customer_id) from churn_predictions") == customers
-    assert project.rows("select count(distinct customer_id) from lifetime_value_predictions") == customers
+    without = project.rows("select sum(customers_without_activity) from customer_counts")
+    for table in ("churn_predictions", "lifetime_value_predictions"):
+        assert project.rows(f"select count(*) from {table} where has_activity") == customers
+        assert project.rows(f"select count(*) from {table} where not has_activity") == without
     assert project.rows("select count(*) > 100, sum(is_alert::int) from fraud_predictions") == [(True, 90)]
     for empty in ("customer_embeddings", "customer_segments", "customer_segment_descriptions", "similar_customers"):
         assert project.rows(f"select count(*) from {empty}") == [(0,)], empty

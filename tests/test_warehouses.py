@@ -39,7 +39,9 @@ MARTS = (
     "content_features",
     "customer_cutoffs",
     "customer_fingerprints",
+    "customer_counts",
     "customer_profiles",
+    "customers_without_activity",
     "cutoffs",
     "fraud_labels",
     "lifetime_value_labels",
@@ -229,6 +231,16 @@ def make_shop(seed: int = 20251123) -> dict[str, RawTable]:
     ]
     people.append(("hand", "a", 17, date(2025, 2, 1), None))  # unknown at the first cutoff
     people.append(("hand", "b", 18, None, datetime(2025, 2, 1, tzinfo=timezone.utc)))  # ends there
+    # Nobody knows more than this of them: the first three began before the score cutoff and held until then.
+    at = [datetime.fromisoformat(cutoff).replace(tzinfo=timezone.utc) for cutoff in CUTOFFS]
+    people += [
+        ("日本人", "a", 17, date(2025, 4, 9), None),
+        ("o'dear", None, None, date(2025, 1, 1), at[2]),
+        ("Ä", "rouge d'été", 99, date(2025, 1, 1), at[2] + timedelta(microseconds=1)),
+        ("over", "a", 17, date(2025, 1, 1), at[2] - timedelta(microseconds=1)),
+        ("tomorrow", "a", 17, date(2025, 4, 10), None),
+        ("undated", "a", 17, None, None),
+    ]
     # In the windows of the first and the second cutoff; some known exactly at the second, some cleared.
     second = datetime.fromisoformat(CUTOFFS[1]).replace(tzinfo=timezone.utc)
     reports = [(name, date(2025, 2, 3), second, place % 3 > 0) for place, name in enumerate(CUSTOMERS[:12:2])]
@@ -475,6 +487,9 @@ def test_duckdb_holds_what_was_worked_out_by_hand(marts_on):
     }
     assert "stranger" not in profiles and profiles["hand"]["has_profile"] is True
     assert (profiles["hand"]["group"], profiles["hand"]["age"]) == ("b", 18.0)
+    without = {row["customer_id"]: row["group"] for row in marts["customers_without_activity"].to_pylist()}
+    assert without.pop("stranger", None) in WORDS
+    assert without == {"日本人": "a", "o'dear": None, "Ä": "rouge d'été"}
     assert [(row["cutoff_at"], row["has_labels"]) for row in sorted(marts["cutoffs"].to_pylist(), key=str)] == [
         (datetime(2025, 2, 1), True),
         (datetime(2025, 3, 4, 13, 30), True),
@@ -573,8 +588,11 @@ def test_train_score_and_report(scored_on, target):
         "customer_segments",
         "customer_segment_descriptions",
         "similar_customers",
+        "product_recommendations",
         "customer_profiles",
         "customer_cutoffs",
+        "customers_without_activity",
+        "caspr_trained.churn_scores",
     )
     marts = project.marts(*faces)
     embedded = sorted((row["customer_id"], row["cutoff_at"]) for row in marts["customer_embeddings"].to_pylist())
@@ -597,8 +615,18 @@ def test_train_score_and_report(scored_on, target):
     )
     assert set(marts["similar_customers"]["similar_customer_id"].to_pylist()) <= set(everybody)
     assert sorted(set(marts["similar_customers"]["customer_id"].to_pylist())) == everybody
+    # With at_risk_days nobody is at risk who did nothing; what is popular is recommended to everybody.
+    items = [row for row in marts["product_recommendations"].to_pylist() if not row["has_activity"]]
+    strangers = set(marts["customers_without_activity"]["customer_id"].to_pylist())
+    assert len(strangers) > 2 and {row["customer_id"] for row in items} == strangers
+    assert {row["reason"] for row in items} == {"popular; no activity before the cutoff"}
+    scores = [row for row in marts["caspr_trained.churn_scores"].to_pylist() if row["customer_id"] in strangers]
+    assert sorted(row["customer_id"] for row in scores) == sorted(strangers)
+    assert {row["representation"] for row in scores} == {"profile"}
+    assert all(0 <= row["churn_probability"] <= 1 for row in scores)
     said = project.caspr("report")
     assert "lightgbm" in said and "churn_predictions" in said
+    assert f"{len(strangers)} customers without any activity are predicted from their profile alone" in said
 
 
 @pytest.mark.parametrize("target", TARGETS[1:])
