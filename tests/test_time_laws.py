@@ -21,6 +21,7 @@ SECOND = timedelta(seconds=1)
 MARTS = (
     "activity_log",
     "customer_cutoffs",
+    "customers_without_activity",
     "activity_sequences",
     "rfm_features",
     "rfm_scores",
@@ -36,6 +37,7 @@ AS_OF = datetime(2025, 6, 1)
 # What must not know the future: the log holds all of it, the labels ask for it.
 MARTS_OF_THE_PAST = (
     "customer_cutoffs",
+    "customers_without_activity",
     "activity_sequences",
     "rfm_features",
     "rfm_scores",
@@ -86,7 +88,11 @@ class Shop:
         roles = ["train", "evaluate", "score"]
         return {
             "streams": self.streams,
-            "profile": {"model": "people", "attributes": [{"name": "country", "kind": "categorical"}]},
+            "profile": {
+                "model": "people",
+                "valid_from": "since",
+                "attributes": [{"name": "country", "kind": "categorical"}],
+            },
             "horizon_days": self.horizon_days,
             "known_at": self.loads == "known_at",
             "as_of": str(AS_OF),
@@ -142,9 +148,12 @@ class Shop:
             types = "customer_id text, occurred_at timestamp, known_at timestamp, is_fraud boolean"
             connection.execute(f"create or replace table raw.reports ({types})")
             connection.executemany("insert into raw.reports values (?, ?, ?, ?)", self.reports)
-            people = f"from range({CUSTOMERS // 2})"
+            # Half of the customers, since always; and those whom only the poison gives an activity.
+            always = f"cast(null as timestamp) as since from range({CUSTOMERS // 2})"
+            dated = f"timestamp '2024-01-01' from range({CUSTOMERS}, {CUSTOMERS + 6})"
             connection.execute(
-                f"create or replace table raw.people as select 'c' || range as customer_id, 'FR' as country {people}"
+                f"create or replace table raw.people as select 'c' || range as customer_id, 'FR' as country, {always} "
+                f"union all select 'c' || range, 'FR', {dated}"
             )
 
 
