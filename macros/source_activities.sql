@@ -1,7 +1,7 @@
 {#- All rows of all streams in one shape, each with the reason why it is rejected, or null; see _macros.yml. -#}
 {% macro source_activities() -%}
     {%- set attributes = caspr.sequence_attributes() -%}
-    {%- set possible, as_of, knows_loads = caspr.possible_times(), caspr.configured_as_of(), caspr.knows_loads() -%}
+    {%- set as_of, knows_loads = caspr.configured_as_of(), caspr.knows_loads() -%}
     {%- set with_loads = [] -%}
     {%- for stream in caspr.streams() if stream.loaded_at -%}
         {%- do with_loads.append(stream.rank) -%}
@@ -9,17 +9,7 @@
     select
         *,
         case
-            when customer_id is null then 'null_customer_id'
-            when customer_id = '' then 'empty_customer_id'
-            when activity_id is null then 'null_activity_id'
-            when activity_id = '' then 'empty_activity_id'
-            when activity_type is null then 'null_activity_type'
-            when activity_type = '' then 'empty_activity_type'
-            when occurred_at is null then 'null_occurred_at'
-            when not (
-                occurred_at >= {{ caspr.timestamp_literal(possible.from) }}
-                and occurred_at < {{ caspr.timestamp_literal(possible.until) }}
-            ) then 'impossible_occurred_at'
+            {{ caspr.bad_key_or_time(['customer_id', 'activity_id', 'activity_type']) | indent(8) }}
             {%- if knows_loads %}
             when loaded_at is null and stream_rank in ({{ with_loads | join(', ') }}) then 'null_loaded_at'
             {%- endif %}

@@ -1,16 +1,9 @@
 {#- All fraud reports, each with the reason why it tells nothing, or null; see _macros.yml. -#}
 {% macro source_fraud_reports(fraud) -%}
-    {%- set possible = caspr.possible_times() -%}
     select
         *,
         case
-            when customer_id is null then 'null_customer_id'
-            when customer_id = '' then 'empty_customer_id'
-            when occurred_at is null then 'null_occurred_at'
-            when not (
-                occurred_at >= {{ caspr.timestamp_literal(possible.from) }}
-                and occurred_at < {{ caspr.timestamp_literal(possible.until) }}
-            ) then 'impossible_occurred_at'
+            {{ caspr.bad_key_or_time(['customer_id']) | indent(8) }}
             when known_at is null then 'null_known_at'
             when known_at < occurred_at then 'known_before_it_occurred'
             when is_fraud is null then 'null_is_fraud'

@@ -1,16 +1,9 @@
 {#- All rows of the observed outcomes, each with the reason why it tells nothing, or null; see _macros.yml. -#}
 {% macro source_outcomes(observed) -%}
-    {%- set possible = caspr.possible_times() -%}
     select
         *,
         case
-            when customer_id is null then 'null_customer_id'
-            when customer_id = '' then 'empty_customer_id'
-            when occurred_at is null then 'null_occurred_at'
-            when not (
-                occurred_at >= {{ caspr.timestamp_literal(possible.from) }}
-                and occurred_at < {{ caspr.timestamp_literal(possible.until) }}
-            ) then 'impossible_occurred_at'
+            {{ caspr.bad_key_or_time(['customer_id']) | indent(8) }}
             when is_churned is null then 'null_is_churned'
         end as rejection
     from (
