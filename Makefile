@@ -5,6 +5,8 @@ VENV   := .venv
 BIN    := $(CURDIR)/$(VENV)/bin
 # What is installed beside the package's own needs: EXTRAS=dev,postgres,spark brings the tests on those warehouses.
 EXTRAS ?= dev
+# Files of tests: all of them if none are given.
+TESTS  ?=
 STAMP  := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
 EXAMPLES := $(addprefix example-,online-retail cdnow oulad rev2-bitcoin-otc kkbox instacart google-store)
@@ -40,7 +42,7 @@ demo: $(STAMP) ## the simulated shop: build the marts, train, score, print the t
 # Two files of tests at a time, a thread each: most of a test's time is one dbt process after another.
 test: export OMP_NUM_THREADS := 1
 test: $(STAMP) ## every test: dbt unit and data tests, pytest, the whole road in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 bench-sql: $(STAMP) ## what the SQL costs at 100 thousand and a million customers, against one flat sort (half an hour, 8 GiB of disk)
 	$(BIN)/python -m benchmarks.sql

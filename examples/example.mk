@@ -13,7 +13,7 @@ WANTED := $(if $(FILES),$(addprefix $(DATA)/,$(FILES)),$(DATA))
 VARS := $(if $(filter-out $(DEFAULT),$(DATA)),--vars '{"$(VARIABLE)": "$(DATA)"}')
 
 .DEFAULT_GOAL := all
-.PHONY: all check clean
+.PHONY: all seeds check clean
 
 all: check
 	@echo "==> 1/5 dbt deps: this project installs the package caspr from ../.."
@@ -25,6 +25,11 @@ all: check
 	@echo "==> 4/5 dbt build: predictions with the embeddings beside RFM"
 	$(BIN)/dbt build --quiet --select source:caspr_trained+ $(VARS)
 	@echo "==> 5/5 caspr_train report: how well it was predicted"
+	$(BIN)/python -m caspr_train report
+
+seeds: check ## after `make`: train and measure over five seeds; the table shows them from then on
+	$(BIN)/python -m caspr_train evaluate --seeds 5
+	$(BIN)/dbt build --quiet --select source:caspr_trained+ $(VARS)
 	$(BIN)/python -m caspr_train report
 
 check:

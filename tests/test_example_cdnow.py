@@ -8,6 +8,7 @@ import duckdb
 import pandas as pd
 import pytest
 
+from caspr_train.tasks import bg_nbd
 from caspr_train.tasks.representations import BLOCKS
 from tests.projects import SHARED_DATA, Project, install_example, make_without_data
 
@@ -108,6 +109,18 @@ def test_money_alone_is_enough_for_every_representation(sample):
             # Even 1,000 customers tell that who bought lately will buy again; 0.5 is chance.
             assert values[task, learner, "rfm"] > 0.6
     assert values.between(0, 1).all()
+
+
+@needs_data
+@pytest.mark.skipif(not bg_nbd.is_available(), reason="needs the extra: pip install 'caspr-train[btyd]'")
+def test_bg_nbd_is_a_row_of_the_table(sample):
+    rows = sample.frame("select * from model_performance where learner = 'bg_nbd'")
+    auroc = rows[rows.metric == "auroc"].set_index("task")
+    assert sorted(auroc.index) == ["churn", "lifetime_value"]
+    assert (auroc.value > 0.6).all() and (auroc.customers == 1_000).all()
+    # The paper's parameters, in weeks, of 2,357 customers: r 0.243, alpha 4.41, a 0.79, b 2.43.
+    found = dict(part.split() for part in rows.note.iloc[0].partition("r ")[2].join(["r ", ""]).split(", ")[:2])
+    assert 0.1 < float(found["r"]) < 0.5 and 2 < float(found["alpha"]) < 9
 
 
 def test_a_missing_file_is_one_line_and_exit_code_2(tmp_path):
