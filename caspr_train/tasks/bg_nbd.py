@@ -11,6 +11,8 @@ from __future__ import annotations
 import importlib.util
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -69,8 +71,8 @@ def fit(purchases: pd.DataFrame) -> tuple[Any, Any]:
 
     purchases: customer_id, frequency, recency, T (one unit of time) and monetary_value.
     """
-    models, prior = _library()
-    with _one_at_a_time, _compiled_by_nobody():
+    with _one_at_a_time, _quietly(), _compiled_by_nobody():
+        models, prior = _library()
         counts = models.BetaGeoModel(model_config={name: prior("HalfFlat") for name in ("alpha", "r", "a", "b")})
         counts.fit(purchases, method="map", progressbar=False)
         spent = purchases[(purchases["frequency"] > 0) & (purchases["monetary_value"] > 0)]
@@ -141,11 +143,18 @@ def _values(result: Any) -> np.ndarray:
 
 
 def _library() -> tuple[Any, Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # arviz announces its next version to whoever imports it
-        from pymc_extras.prior import Prior
-        from pymc_marketing import clv
+    from pymc_extras.prior import Prior
+    from pymc_marketing import clv
+
     return clv, Prior
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what arviz and pytensor say of their own next versions, to whoever imports or uses them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="arviz|pytensor")
+        yield
 
 
 def _compiled_by_nobody() -> Any:
