@@ -43,6 +43,7 @@ class Config:
     next_event_weight: float = 0.0  # predict, from the customer vector alone, the first activity after the window
     # ... and of the horizon after it activity, count and spend, and in a second mean the content (sequences.Batch)
     future_window_weight: float = 0.0
+    contrast_weight: float = 0.0  # tell which halves of windows are of one customer
 
     # -- the optimiser
     optimizer: str = "adam"  # "adam" or "adamw"

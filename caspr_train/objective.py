@@ -1,4 +1,4 @@
-"""What the model is asked to do: masked recovery (paper, section 5), next event, future window.
+"""What the model is asked to do: masked recovery (paper, section 5), next event, future window, contrastive slices.
 
 Every loss is a sum over valid targets here and is divided by the count of the whole step, over all processes and
 micro-batches, only when the parts are put together: the gradient is then the same for any number of processes.
@@ -6,7 +6,7 @@ micro-batches, only when the parts are put together: the gradient is then the sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,24 +20,27 @@ if TYPE_CHECKING:
     from caspr_train.model import Caspr
 
 FUTURES = len(HORIZON_SHARES) * len(FUTURE_TARGETS)
+# Of cosines of slices; that of SimCLR and of many after it.
+TEMPERATURE = 0.1
 LOOKS_AHEAD = "an objective that looks past the window needs windows with horizon_seconds above 0"
 
 
 @dataclass
 class LossSums:
     """Sums of losses: masked [c + n] and next [c + n] in the order of the attributes; future [FUTURES], the
-    targets of the first horizon first, and content [horizons x contents] as in Batch, or [0]."""
+    targets of the first horizon first; contrast [1]; and content [horizons x contents] as in Batch, or [0]."""
 
     masked: Tensor
     next: Tensor
     future: Tensor
+    contrast: Tensor
     content: Tensor
 
     def detach(self) -> LossSums:
-        return LossSums(self.masked.detach(), self.next.detach(), self.future.detach(), self.content.detach())
+        return LossSums(*(getattr(self, field.name).detach() for field in fields(self)))
 
     def flat(self) -> Tensor:
-        return torch.cat([self.masked, self.next, self.future, self.content])
+        return torch.cat([getattr(self, field.name) for field in fields(self)])
 
 
 class Denominators(LossSums):
@@ -46,7 +49,8 @@ class Denominators(LossSums):
     @classmethod
     def from_flat(cls, flat: Tensor, per_event: int) -> Denominators:
         """`per_event`: c + n."""
-        return cls(*flat.split([per_event, per_event, FUTURES, len(flat) - 2 * per_event - FUTURES]))
+        known = [per_event, per_event, FUTURES, 1]
+        return cls(*flat.split([*known, len(flat) - sum(known)]))
 
 
 def draw_mask(valid: Tensor, share: float, noise: Tensor) -> Tensor:
@@ -66,14 +70,15 @@ def count_targets(batch: Batch, hide: Tensor) -> Denominators:
     categories = batch.categories.shape[-1]
     numbers = (~batch.numbers.isnan() & hide[..., None]).sum((0, 1))
     masked = torch.cat([hide.sum().expand(categories), numbers]).double()
+    pairs = has_slices(batch).sum().double()[None]
     if batch.next_categories is None or batch.next_numbers is None or batch.future is None:
-        return Denominators(masked, torch.zeros_like(masked), masked.new_zeros(FUTURES), masked.new_zeros(0))
+        return Denominators(masked, torch.zeros_like(masked), masked.new_zeros(FUTURES), pairs, masked.new_zeros(0))
     following = torch.cat(
         [(batch.next_categories != PAD).sum(0).double(), (~batch.next_numbers.isnan()).sum(0).double()]
     )
     future = (~batch.future.isnan()).sum(0).flatten().double()
     content = masked.new_zeros(0) if batch.content is None else (~batch.content.isnan()).sum(0).flatten().double()
-    return Denominators(masked, following, future, content)
+    return Denominators(masked, following, future, pairs, content)
 
 
 def masked_events(batch: Batch, hide: Tensor, states: Tensor, compact: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,13 +119,39 @@ def loss_sums(
         amounts = (batch.future[..., 2:] - model.future_mean) / model.future_scale
         target = torch.cat([batch.future[..., :2], amounts], dim=-1)
         future = _future_losses(model.future_head(embedding).float().view_as(target), target)
+    contrast = _contrast_loss(model, batch) if model.config.contrast_weight else masked.new_zeros(1)
     content = masked.new_zeros(0 if batch.content is None else batch.content[0].numel())
     if model.content_head is not None:
         assert batch.content is not None, LOOKS_AHEAD
         target = (batch.content - model.content_mean) / model.content_scale
         error = model.content_head(embedding).float().view_as(target) - target.nan_to_num()
         content = (error.square() * ~target.isnan()).sum(0).flatten()
-    return LossSums(masked, following, future, content)
+    return LossSums(masked, following, future, contrast, content)
+
+
+def has_slices(batch: Batch) -> Tensor:
+    """Which windows [b] have two activities or more, and so an older and a newer half."""
+    return batch.valid.sum(1) > 1
+
+
+def _contrast_loss(model: Caspr, batch: Batch) -> Tensor:
+    """The sum [1] over customers of how well one half of the window is told to belong to the other half of the same
+    customer, among those of all customers of `batch` with two halves: cross-entropy of cosines, both ways, halved.
+
+    Babaev et al. (2022), CoLES, https://arxiv.org/abs/2002.08232, with the loss of SimCLR. The windows are drawn at
+    random instants and their halves are thereby random slices of the history. Neither the profile nor the time to the
+    instant goes in, which would give the pairs away. The others of a piece are what a pair is told from: at most 256
+    on a CPU, and so the loss, unlike the others, depends on how a step was cut.
+    """
+    has = has_slices(batch)
+    older, newer = (F.normalize(model.latent(half, hide_profile=True).float(), dim=1) for half in batch.halves())
+    similar = older @ newer.t() / TEMPERATURE
+    own = torch.arange(len(has), device=has.device)
+    loss = similar.new_zeros(len(has))
+    for cosines in (similar, similar.t()):
+        # finite, so that nothing times nothing is nothing
+        loss = loss + F.cross_entropy(cosines.masked_fill(~has, -1e4), own, reduction="none") / 2
+    return (loss * has).sum()[None]
 
 
 def weighted(sums: LossSums, denominators: Denominators, config: Config) -> Tensor:
@@ -130,6 +161,7 @@ def weighted(sums: LossSums, denominators: Denominators, config: Config) -> Tens
         + config.next_event_weight * (sums.next / denominators.next.clamp(min=1)).mean()
         + config.future_window_weight * (sums.future / denominators.future.clamp(min=1)).mean()
         + config.future_window_weight * _mean(sums.content / denominators.content.clamp(min=1))
+        + config.contrast_weight * (sums.contrast / denominators.contrast.clamp(min=1)).mean()
     ).float()
 
 

@@ -231,6 +231,35 @@ class Batch:
             found.append((replace(self.map(lambda tensor, at=which: tensor[at]), **cut), which))  # type: ignore[misc]
         return found
 
+    def halves(self) -> tuple[Batch, Batch]:
+        """The older and the newer half of each window, batches of the same t. Of an odd number the newer half has one
+        activity more; of a single activity both have it. The time to the instant, which would tell that the one ends
+        where the other begins, is missing in both, and what follows the window is left out."""
+        t, count = self.valid.shape[1], self.valid.sum(1, keepdim=True)
+        newer = count - count // 2
+        place = torch.arange(t, device=self.valid.device)
+        days_before = torch.full_like(self.days_before, torch.nan)
+        ahead = dict.fromkeys(("next_categories", "next_numbers", "future", "content"))
+        last = replace(self, valid=self.valid & (place >= t - newer), days_before=days_before, **ahead)
+        from_place = (place - newer.clamp(max=count - 1)).clamp(min=0)
+        is_older = place >= t - (count - newer).clamp(min=1)
+        first = replace(
+            last,
+            categories=self.categories.gather(1, from_place[..., None].expand_as(self.categories)),
+            numbers=self.numbers.gather(1, from_place[..., None].expand_as(self.numbers)),
+            valid=is_older,
+        )
+        return first.without_padding(), last.without_padding()
+
+    def without_padding(self) -> Batch:
+        """The same with PAD and NaN where `valid` is False."""
+        gone = ~self.valid[..., None]
+        return replace(
+            self,
+            categories=self.categories.masked_fill(gone, PAD),
+            numbers=self.numbers.masked_fill(gone, torch.nan),
+        )
+
 
 @dataclass
 class Windows:

@@ -185,7 +185,7 @@ def validate(
     """Loss on sequences that were not fitted, with masks and instants that are the same every time; None without any.
 
     Parts are means over the valid targets: `masked` and `next` by attribute (categorical first), `future` by horizon
-    and FUTURE_TARGETS; None where the objective is off. In `baseline` stands what knowing nothing but frequencies
+    and FUTURE_TARGETS, `contrast` one number; None where the objective is off. In `baseline` stands what knowing nothing but frequencies
     gives: of the masked values of a categorical attribute the cross-entropy under how often the fitted customers have
     each value (`seen_values`, as PackedSequences.count_values gives it), of a numerical one's the variance. What was
     learnt is the difference.
@@ -227,6 +227,7 @@ def validate(
         "baseline": list(map(_cross_entropy, frequencies, seen_values)) + variances.clamp(min=0).tolist(),
         "next": means.next.tolist() if model.next_event is not None else None,
         "future": means.future.tolist() if model.future_head is not None else None,
+        "contrast": means.contrast.item() if config.contrast_weight else None,
     }
 
 

@@ -104,12 +104,13 @@ class Caspr(nn.Module):
         means = (columns * batch.valid[..., None]).sum(1) / batch.valid.sum(1, keepdim=True)
         return torch.cat([latent, *([self.future_head(latent)] if self.future_head else []), means], dim=-1)
 
-    def latent(self, batch: Batch, hide: Tensor | None = None) -> Tensor:
-        """ν_E [b, embedding_width]; `hide` [b, t] masks events as in training."""
+    def latent(self, batch: Batch, hide: Tensor | None = None, hide_profile: bool = False) -> Tensor:
+        """ν_E [b, embedding_width]; `hide` [b, t] masks events as in training, `hide_profile` the profile alike."""
         pooled = [self.encoder(self._events(batch, hide), batch.valid)]
         if self.config.encoder == "pool":
             pooled.append(summary(batch, hide, self.shape.sequence_cardinalities))
-        pooled.append(self.profile(batch.profile_categories, batch.profile_numbers))
+        profile = self.profile(batch.profile_categories, batch.profile_numbers)
+        pooled.append(torch.zeros_like(profile) if hide_profile else profile)
         return self.customer(torch.cat(pooled, dim=-1))
 
     def decode(self, batch: Batch, hide: Tensor, embedding: Tensor) -> Tensor:
