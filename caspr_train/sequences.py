@@ -239,8 +239,8 @@ class Batch:
         newer = count - count // 2
         place = torch.arange(t, device=self.valid.device)
         days_before = torch.full_like(self.days_before, torch.nan)
-        ahead = dict.fromkeys(("next_categories", "next_numbers", "future", "content"))
-        last = replace(self, valid=self.valid & (place >= t - newer), days_before=days_before, **ahead)
+        alone = replace(self, next_categories=None, next_numbers=None, future=None, content=None)
+        last = replace(alone, valid=self.valid & (place >= t - newer), days_before=days_before)
         from_place = (place - newer.clamp(max=count - 1)).clamp(min=0)
         is_older = place >= t - (count - newer).clamp(min=1)
         first = replace(

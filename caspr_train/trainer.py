@@ -185,10 +185,10 @@ def validate(
     """Loss on sequences that were not fitted, with masks and instants that are the same every time; None without any.
 
     Parts are means over the valid targets: `masked` and `next` by attribute (categorical first), `future` by horizon
-    and FUTURE_TARGETS, `contrast` one number; None where the objective is off. In `baseline` stands what knowing nothing but frequencies
-    gives: of the masked values of a categorical attribute the cross-entropy under how often the fitted customers have
-    each value (`seen_values`, as PackedSequences.count_values gives it), of a numerical one's the variance. What was
-    learnt is the difference.
+    and FUTURE_TARGETS, `contrast` one number; None where the objective is off. In `baseline` stands what knowing
+    nothing but frequencies gives: of the masked values of a categorical attribute the cross-entropy under how often
+    the fitted customers have each value (`seen_values`, as PackedSequences.count_values gives it), of a numerical
+    one's the variance. What was learnt is the difference.
     """
     config = job.config
     if not len(which):
