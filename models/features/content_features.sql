@@ -61,17 +61,20 @@ pairs as (
     select
         customer_id,
         cutoff_at,
+        {#- No wider than need be: all attributes' summaries are held in memory at once, to be joined. -#}
         {%- for count in ['history_count', 'sequence_count'] %}
         {{ caspr.cast_numerical('sum(' ~ count ~ ')') }} as {{ count }},
-        sum(case when {{ count }} > 0 then 1 else 0 end) as {{ count }}_distinct,
+        cast(count(case when {{ count }} > 0 then 1 end) as {{ dbt.type_int() }}) as {{ count }}_distinct,
         {#- The entropy of the shares c / n is ln(n) - sum(c ln(c)) / n, in nats. -#}
         sum(case when {{ count }} > 0 then {{ count }} * ln({{ count }}) else 0 end) as {{ count }}_log_sum,
         {%- for rank in ranks %}
-        coalesce(sum(case when value_rank = {{ rank }} then {{ count }} end), 0) as {{ count }}_{{ rank }},
-        max(case when value_rank = {{ rank }} and {{ count }} > 0 then days_since_last end) as {{ count }}_{{ rank }}_days,
+        cast(max(case when value_rank = {{ rank }} then {{ count }} end) as {{ dbt.type_int() }}) as {{ count }}_{{ rank }},
         {%- endfor %}
         {%- endfor %}
-        count(*) as value_count
+        {%- for rank in ranks %}
+        max(case when value_rank = {{ rank }} then days_since_last end) as days_{{ rank }}
+        {%- if not loop.last %},{% endif %}
+        {%- endfor %}
     from {{ name }}_ranked
     group by customer_id, cutoff_at
 ),
@@ -91,9 +94,10 @@ final as (
         {%- for rank in ranks %},
         cast(coalesce({{ summary }}_{{ rank }}, 0) as {{ dbt.type_bigint() }})
             as {{ name }}_top_{{ rank }}_count{{ suffix }},
-        {{ caspr.rounded(caspr.cast_numerical(summary ~ '_' ~ rank ~ ' / nullif(' ~ summary ~ ', 0)')) }}
+        {{ caspr.rounded(caspr.cast_numerical('coalesce(' ~ summary ~ '_' ~ rank ~ ', 0) / nullif(' ~ summary ~ ', 0)')) }}
             as {{ name }}_top_{{ rank }}_share{{ suffix }},
-        {{ caspr.rounded(summary ~ '_' ~ rank ~ '_days') }} as {{ name }}_top_{{ rank }}_days_since_last{{ suffix }}
+        {{ caspr.rounded('case when ' ~ summary ~ '_' ~ rank ~ ' > 0 then ' ~ name ~ '_summaries.days_' ~ rank ~ ' end') }}
+            as {{ name }}_top_{{ rank }}_days_since_last{{ suffix }}
         {%- endfor %}
         {%- endfor %}
         {%- endfor %},
