@@ -96,11 +96,11 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
                     continue
                 losses, told = _look(recent, stop)
                 progressed.seconds, begun = progressed.seconds + time.perf_counter() - begun, time.perf_counter()
-                for back, loss in enumerate(reversed(losses)):
+                # The oldest first: a loss that is no number leaves none behind it, whatever the batch.
+                for back, loss in zip(range(len(losses), 0, -1), losses, strict=True):
                     if not math.isfinite(loss):
-                        at = progressed.step - 1 - back
-                        part, share = parts[number - first - back], recent[-1 - back]
-                        _not_finite(folder, learner, at, part, instants, loss, share)
+                        at, part = progressed.step - back, parts[number - first + 1 - back]
+                        _not_finite(folder, learner, at, part, instants, loss, recent[-back])
                 progressed.loss_sum += sum(losses)
                 recent = []
                 mean = progressed.loss_sum / (number + 1)

@@ -16,10 +16,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from caspr_train import checkpoint
+from caspr_train import checkpoint, trainer
 from caspr_train.config import Config, preset
 from caspr_train.distributed import Processes, launch
 from caspr_train.errors import DataError
+from caspr_train.learner import ORDER, Learner, draws
+from caspr_train.sequences import load_held_out
 from caspr_train.trainer import Job, train
 from tests.frames import training_folder
 
@@ -234,6 +236,24 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(tmp_path):
     step = int(kept.name.split("-")[3])
     assert step >= 1 and len(batch["sequences"]) == len(batch["0.valid"]) and batch["0.hide"].any()
     assert steps_done(tmp_path / "run") <= step
+
+
+def test_of_the_steps_between_two_looks_the_first_whose_loss_is_no_number_is_kept(tmp_path, monkeypatch):
+    job = prepared(tmp_path / "run", preset("paper", **SMALL, epochs=1, batch_size=16), customers=200)
+    monkeypatch.setitem(trainer.STEPS_BETWEEN_LOOKS, "cpu", 20)
+    step = Learner.step
+
+    def poisoned(learner: Learner, number: int, *given) -> torch.Tensor:
+        loss = step(learner, number, *given)
+        return loss * torch.nan if number >= 3 else loss  # as weights that are no numbers any more would have it
+
+    monkeypatch.setattr(Learner, "step", poisoned)
+    with pytest.raises(DataError, match="the loss became nan at step 3;"):
+        fitted(tmp_path / "run", job)
+    (kept,) = (tmp_path / "run").glob("not-finite-step-*")
+    fit = torch.nonzero(~load_held_out(tmp_path / "run" / "packed"))[:, 0]
+    order = fit[torch.randperm(len(fit), generator=draws(job.config, 0, ORDER))]
+    assert torch.equal(safetensors.torch.load_file(kept)["sequences"], order[3 * 16 : 4 * 16])
 
 
 def test_it_ends_where_held_out_customers_gain_nothing_more_with_the_best_weights(tmp_path):
