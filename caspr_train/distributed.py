@@ -296,6 +296,12 @@ def add_over_processes(values: torch.Tensor) -> torch.Tensor:
     return values
 
 
+def wait_for_all(device: torch.device) -> None:
+    """Return when every process has come here. To read the sum is to wait: from the all-reduce itself the host of a GPU
+    goes on before it has begun."""
+    add_over_processes(torch.zeros(1, device=device)).item()
+
+
 def from_first(data: bytes | None, device: torch.device) -> bytes:
     """The bytes that rank 0 gives, on every process."""
     if not dist.is_initialized():

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from caspr_train import checkpoint
 from caspr_train.checkpoint import Progressed
-from caspr_train.distributed import add_over_processes, from_first
+from caspr_train.distributed import add_over_processes, from_first, wait_for_all
 from caspr_train.errors import DataError
 from caspr_train.learner import CUT, INSTANTS, ORDER, PIECE, VALIDATION, Job, Learner, cut_up, draws, learning_rate
 from caspr_train.log import TrainingLog
@@ -277,7 +277,7 @@ def _look(recent: list[Tensor], stop: Stop) -> tuple[list[float], bool]:
 
 def _leave(progressed: Progressed, steps: int, device: torch.device) -> NoReturn:
     """Stop, once the checkpoint is there."""
-    add_over_processes(torch.zeros(1, device=device))  # nobody leaves before it is
+    wait_for_all(device)  # nobody leaves before it is
     raise Stopped(
         f"told to stop at step {progressed.step:,} of {steps:,}; the checkpoint is kept: the same command goes on "
         "from there"
@@ -294,7 +294,7 @@ def _not_finite(
         kept = {f"{i}.{key}": value for i, (batch, _) in enumerate(pieces) for key, value in vars(batch).items()}
         kept |= {f"{i}.hide": hide for i, (_, hide) in enumerate(pieces)}
         checkpoint.save_batch(path, kept | {"sequences": which})
-    add_over_processes(torch.zeros(1, device=learner.device))  # everybody's file is there before anybody leaves
+    wait_for_all(learner.device)  # everybody's file is there before anybody leaves
     raise DataError(
         f"the loss became {loss} at step {step:,}; the batch is kept in {path.parent}/not-finite-step-{step}-*, and "
         "the checkpoint before it is intact. Amounts beyond reason in the data, or too high a learning rate "
