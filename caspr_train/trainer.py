@@ -80,6 +80,8 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
 
     with remembered() as stop:
         for epoch in range(progressed.step // steps_per_epoch, epochs):
+            if config.patience is not None and progressed.worse >= config.patience:
+                break
             model.train()
             order = fit[torch.randperm(len(fit), generator=draws(config, epoch, ORDER))]
             instants = windows.random_instants(draws(config, epoch, INSTANTS)) if config.windows == "random" else None
@@ -87,14 +89,14 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
             first = progressed.step - epoch * steps_per_epoch
             parts = order.split(config.batch_size)[first:]
             stream = batches(windows, chain.from_iterable(learner.cuts(part, instants) for part in parts), device)
-            begun, recent, told = time.perf_counter(), [], False
+            begun, recent = time.perf_counter(), []
             for number, which in enumerate(parts, first):
                 recent.append(learner.step(progressed.step, steps, which, instants, stream))
                 progressed.step += 1
                 progressed.sequences += len(which)
                 if len(recent) < looks and number + 1 < steps_per_epoch:
                     continue
-                losses, told = _look(recent, stop)
+                losses, told = _look(recent, stop, device)
                 progressed.seconds, begun = progressed.seconds + time.perf_counter() - begun, time.perf_counter()
                 # The oldest first: a loss that is no number leaves none behind it, whatever the batch.
                 for back, loss in zip(range(len(losses), 0, -1), losses, strict=True):
@@ -138,10 +140,9 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
             if log:
                 last_rate = learning_rate(progressed.step - 1, steps, config)
                 log.write("epoch", progressed.step, **entry, sequences_per_second=rate, learning_rate=last_rate)
-            if config.patience is not None and progressed.worse >= config.patience:
-                break
             save()
-            if told and epoch + 1 < epochs:
+            # After the last epoch too, for embedding and loading come next; and it may have come since the last look.
+            if _look([], stop, device)[1]:
                 _leave(progressed, steps, device)
     progress.close()
     if best:
@@ -268,10 +269,10 @@ def _resume(folder: Path, job: Job, learner: Learner) -> tuple[Progressed, dict[
     return progressed, best
 
 
-def _look(recent: list[Tensor], stop: Stop) -> tuple[list[float], bool]:
+def _look(recent: list[Tensor], stop: Stop, device: torch.device) -> tuple[list[float], bool]:
     """The losses of these steps over all processes, and whether any process was told to stop."""
-    told = recent[0].new_tensor([float(stop.told is not None)])
-    seen = add_over_processes(torch.cat([torch.stack(recent), told])).tolist()
+    told = torch.tensor(float(stop.told is not None), device=device)
+    seen = add_over_processes(torch.stack([*recent, told])).tolist()
     return seen[:-1], seen[-1] > 0
 
 

@@ -22,6 +22,7 @@ from caspr_train.distributed import Processes, launch
 from caspr_train.errors import DataError
 from caspr_train.learner import ORDER, Learner, draws
 from caspr_train.sequences import load_held_out
+from caspr_train.stopping import Stopped
 from caspr_train.trainer import Job, train
 from tests.frames import training_folder
 
@@ -158,6 +159,35 @@ def test_told_to_stop_it_leaves_a_checkpoint_and_a_code_of_its_own(tmp_path, pro
     assert 5 <= steps_done(tmp_path / "stopped") < 150
     finish(tmp_path / "stopped", processes)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
+
+
+@pytest.mark.parametrize("patience", [None, 2])
+def test_told_to_stop_at_its_end_it_leaves_and_going_on_is_to_finish_without_a_step(tmp_path, monkeypatch, patience):
+    fast = {"learning_rate": 0.05, "dropout": 0.0}  # soon worse
+    config = preset("default", **SMALL, **fast, epochs=3 if patience is None else 30, batch_size=64, patience=patience)
+    job = prepared(tmp_path / "whole", config, minutes=60.0, customers=200)
+    judge, judged = trainer.validate, []
+    monkeypatch.setattr(trainer, "validate", lambda *given: (judged.append(1), judge(*given))[1])
+    expected = fitted(tmp_path / "whole", job)
+    assert patience is None or len(expected["history"]) < 30
+    last, judged[:] = len(judged), []
+
+    def signalled(*given):
+        judged.append(1)
+        if len(judged) == last:
+            signal.raise_signal(signal.SIGTERM)
+        return judge(*given)
+
+    prepared(tmp_path / "stopped", config, customers=200)
+    monkeypatch.setattr(trainer, "validate", signalled)
+    with pytest.raises(Stopped, match=f"told to stop at step {expected['steps']} of .* the same command goes on"):
+        fitted(tmp_path / "stopped", job)
+    assert steps_done(tmp_path / "stopped") == expected["steps"]
+    assert not (tmp_path / "stopped" / "metrics.json").exists()
+    monkeypatch.setattr(Learner, "step", None)
+    finished = fitted(tmp_path / "stopped", job)
+    assert finished["history"] == expected["history"] and finished["validation"] == expected["validation"]
+    assert same(weights(tmp_path / "stopped"), weights(tmp_path / "whole"))
 
 
 def fitted(folder: Path, job: Job) -> dict:
