@@ -18,7 +18,7 @@ from caspr_train.distributed import add_over_processes, from_first, wait_for_all
 from caspr_train.errors import DataError
 from caspr_train.learner import CUT, INSTANTS, ORDER, PIECE, VALIDATION, Job, Learner, cut_up, draws, learning_rate
 from caspr_train.log import TrainingLog
-from caspr_train.model import Caspr
+from caspr_train.model import Caspr, Shape
 from caspr_train.objective import LOOKS_AHEAD, Denominators, count_targets, draw_mask, weighted
 from caspr_train.progress import Progress
 from caspr_train.sequences import PAD, PackedSequences, Windows, batches, load_held_out
@@ -186,10 +186,10 @@ def validate(
     """Loss on sequences that were not fitted, with masks and instants that are the same every time; None without any.
 
     Parts are means over the valid targets: `masked` and `next` by attribute (categorical first), `future` by horizon
-    and FUTURE_TARGETS, `contrast` one number; None where the objective is off. In `baseline` stands what knowing
-    nothing but frequencies gives: of the masked values of a categorical attribute the cross-entropy under how often
-    the fitted customers have each value (`seen_values`, as PackedSequences.count_values gives it), of a numerical
-    one's the variance. What was learnt is the difference.
+    and FUTURE_TARGETS, `contrast` one number; None where the objective is off. `masked_baseline` and `next_baseline`
+    are what knowing nothing but frequencies gives of the same targets: of a categorical attribute the cross-entropy
+    under how often the fitted customers have each value (`seen_values`, as PackedSequences.count_values gives it), of
+    a numerical one the variance. What was learnt is the difference.
     """
     config = job.config
     if not len(which):
@@ -200,8 +200,7 @@ def validate(
     instants = windows.random_instants(draws(config, 0, VALIDATION)) if config.windows == "random" else None
     masks = draws(config, 1, VALIDATION)
     sums = counts = torch.zeros(())
-    frequencies = [torch.zeros(n, dtype=torch.float64) for n in job.shape.sequence_cardinalities]
-    moments = torch.zeros(3, job.shape.sequence_numbers, dtype=torch.float64)  # count, sum, sum of squares
+    masked, following = _Values(job.shape), _Values(job.shape)
     parts = which.to(windows.sequences.device).split(CUT)
     cut = batches(windows, ((p, None if instants is None else instants[p]) for p in parts), device)
     drawn = ((batch, torch.rand(batch.valid.shape, generator=masks).to(device)) for batch in cut)
@@ -210,26 +209,46 @@ def validate(
         here = count_targets(batch, hide)
         _, losses = model(batch, hide, here)
         sums, counts = sums + losses.flat().double(), counts + here.flat()
-        for i, frequency in enumerate(frequencies):
-            frequency += torch.bincount(batch.categories[..., i][hide], minlength=len(frequency)).cpu()
-        numbers = batch.numbers[hide].double()
-        known = ~numbers.isnan()
-        numbers = numbers.nan_to_num()
-        moments += torch.stack([known.sum(0).double(), numbers.sum(0), numbers.square().sum(0)]).cpu()
+        if config.masked_weight:
+            masked.add(batch.categories[hide], batch.numbers[hide])
+        if model.next_event is not None:
+            assert batch.next_categories is not None and batch.next_numbers is not None, LOOKS_AHEAD
+            following.add(batch.next_categories, batch.next_numbers)
     model.train(was_training)
     per_event = model.per_event
     totals, targets = Denominators.from_flat(sums, per_event), Denominators.from_flat(counts, per_event)
     means = Denominators.from_flat(sums / counts.clamp(min=1), per_event)
-    amount = moments[0].clamp(min=1)
-    variances = moments[2] / amount - (moments[1] / amount).square()
     return {
         "loss": float(weighted(totals, targets, config)),
         "masked": means.masked.tolist() if config.masked_weight else None,
-        "baseline": list(map(_cross_entropy, frequencies, seen_values)) + variances.clamp(min=0).tolist(),
+        "masked_baseline": masked.baseline(seen_values) if config.masked_weight else None,
         "next": means.next.tolist() if model.next_event is not None else None,
+        "next_baseline": following.baseline(seen_values) if model.next_event is not None else None,
         "future": means.future.tolist() if model.future_head is not None else None,
         "contrast": means.contrast.item() if config.contrast_weight else None,
     }
+
+
+class _Values:
+    """The targets of an objective: how often each value of a category comes, and count, sum and squares of numbers."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.frequencies = [torch.zeros(n, dtype=torch.float64) for n in shape.sequence_cardinalities]
+        self.moments = torch.zeros(3, shape.sequence_numbers, dtype=torch.float64)
+
+    def add(self, categories: Tensor, numbers: Tensor) -> None:
+        """Of m events: [m, categorical] with PAD and [m, numerical] with NaN where there is no target."""
+        for frequency, codes in zip(self.frequencies, categories.unbind(1), strict=True):
+            frequency += torch.bincount(codes, minlength=len(frequency)).cpu()
+        known, numbers = ~numbers.isnan(), numbers.double().nan_to_num()
+        self.moments += torch.stack([known.sum(0).double(), numbers.sum(0), numbers.square().sum(0)]).cpu()
+
+    def baseline(self, seen: list[Tensor]) -> list[float]:
+        """The loss of each attribute, categorical first, for whoever knows only how often each value was `seen`."""
+        count, total, squares = self.moments
+        count = count.clamp(min=1)
+        variances = (squares / count - (total / count).square()).clamp(min=0)
+        return list(map(_cross_entropy, self.frequencies, seen)) + variances.tolist()
 
 
 @torch.no_grad()

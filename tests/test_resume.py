@@ -306,6 +306,6 @@ def test_the_log_tells_the_story_and_what_was_learnt_of_each_attribute(tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "run" / "training.jsonl").read_text().splitlines()]
     assert [line["event"] for line in lines] == ["begin", "epoch", "epoch", "end"]
     assert lines[-1]["train_loss"] == lines[-2]["train_loss"] == metrics["train_loss"]
-    masked, baseline = metrics["validation"]["masked"], metrics["validation"]["baseline"]
+    masked, baseline = metrics["validation"]["masked"], metrics["validation"]["masked_baseline"]
     # activity_type is drawn with shares .5, .3, .2: its entropy is 1.03 nats.
     assert len(masked) == len(baseline) == 4 and baseline[0] == pytest.approx(1.03, abs=0.05)

@@ -19,7 +19,11 @@ import torch
 from caspr_train.config import preset
 from caspr_train.distributed import Processes, launch
 from caspr_train.errors import DataError
-from caspr_train.trainer import Job, learning_rate, train
+from caspr_train.learner import VALIDATION, draws
+from caspr_train.model import Caspr
+from caspr_train.objective import draw_mask
+from caspr_train.sequences import PAD, PackedSequences
+from caspr_train.trainer import Job, learning_rate, train, validate
 from tests.frames import training_folder
 
 ALONE = Processes(gpus=0, count=1)
@@ -55,6 +59,34 @@ def test_noise_stays_at_its_entropy_and_a_pattern_falls_below_half_of_it(tmp_pat
         metrics, _ = fitted(folder, training_folder(folder, config, customers=800, longest=20, types=types))
         loss = metrics["validation"]["masked"][0]  # cross-entropy of activity_type at masked, held-out events
         assert holds(loss), f"{types.__name__}: {loss:.3f} against an entropy of {entropy:.3f}"
+
+
+@pytest.mark.parametrize("masked_weight", [0.0, 1.0])
+def test_a_baseline_is_of_the_targets_of_the_loss_beside_it(tmp_path, masked_weight):
+    config = preset("default", **SMALL, masked_weight=masked_weight)
+    job = training_folder(tmp_path, config, customers=200)
+    sequences = PackedSequences.load(tmp_path / "packed")
+    windows, which = job.windows(sequences), torch.arange(200)
+    seen = sequences.count_values(which >= 0, job.shape.sequence_cardinalities)
+    said = validate(Caspr(config, job.shape), windows, which, job, seen)
+    batch = windows.cut(which, windows.random_instants(draws(config, 0, VALIDATION)))
+    noise = torch.rand(batch.valid.shape, generator=draws(config, 1, VALIDATION))
+    hide = draw_mask(batch.valid, config.mask_share, noise)
+    targets = {
+        "next": (batch.next_categories, batch.next_numbers),
+        "masked": (batch.categories[hide], batch.numbers[hide]) if masked_weight else None,
+    }
+    for objective, asked in targets.items():
+        if asked is None:
+            assert said[objective] is said[f"{objective}_baseline"] is None
+            continue
+        expected = []
+        for codes, counts in zip(asked[0].unbind(1), seen, strict=True):
+            chances = (counts + 1) / (counts[PAD + 1 :] + 1).sum()
+            expected.append(-chances[codes[codes != PAD]].log().mean())
+        expected += [column[~column.isnan()].var(correction=0) for column in asked[1].unbind(1)]
+        assert said[f"{objective}_baseline"] == pytest.approx([float(x) for x in expected], rel=1e-4)
+        assert len(said[objective]) == len(expected)
 
 
 def keep_weights(rank: int, count: int, device: torch.device, folder: Path, job: Job) -> None:
