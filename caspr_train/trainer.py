@@ -14,7 +14,7 @@ from torch import Tensor
 
 from caspr_train import checkpoint
 from caspr_train.checkpoint import Progressed
-from caspr_train.distributed import add_over_processes, from_first, wait_for_all
+from caspr_train.distributed import add_over_processes, from_first, take_from_first, wait_for_all
 from caspr_train.errors import DataError
 from caspr_train.learner import CUT, INSTANTS, ORDER, PIECE, VALIDATION, Job, Learner, cut_up, draws, learning_rate
 from caspr_train.log import TrainingLog
@@ -56,6 +56,7 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
         seen = windows.cut(sample, windows.random_instants(draws(config, 0, VALIDATION))[sample])
         assert seen.future is not None and seen.content is not None, LOOKS_AHEAD
         model.set_future_scale(seen.future, seen.content)
+        take_from_first(model.buffers())  # hosts may round differently
     epochs, steps_per_epoch = config.epochs_for(len(fit)), config.steps_per_epoch(len(fit))
     steps, epochs_between_validations = epochs * steps_per_epoch, max(1, epochs // VALIDATIONS)
     looks = STEPS_BETWEEN_LOOKS[device.type]

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from caspr_train.config import preset
 from caspr_train.distributed import Processes, launch
@@ -108,6 +109,29 @@ def test_two_processes_end_with_identical_weights_and_near_those_of_one(tmp_path
     assert metrics["train_loss"] == pytest.approx(alone["train_loss"], rel=1e-3)
     for key in first:
         torch.testing.assert_close(first[key], one[key], atol=2e-3, rtol=2e-2)
+
+
+def keep_weights_of_hosts_that_round_differently(
+    rank: int, count: int, device: torch.device, folder: Path, job: Job
+) -> None:
+    def rounded(model: Caspr, future: torch.Tensor, content: torch.Tensor) -> None:
+        set_future_scale(model, future + rank * 1e-3, content * (1 + rank * 1e-3))
+
+    def sent_again(ddp: DistributedDataParallel) -> None:
+        raise AssertionError("buffers are sent with a step")
+
+    set_future_scale, Caspr.set_future_scale = Caspr.set_future_scale, rounded
+    DistributedDataParallel._sync_buffers = sent_again
+    keep_weights(rank, count, device, folder, job)
+
+
+def test_buffers_are_those_of_the_first_process_and_sent_once(tmp_path):
+    config = preset("default", **SMALL, epochs=1, batch_size=64)
+    job = training_folder(tmp_path, config, customers=100)
+    launch(keep_weights_of_hosts_that_round_differently, Processes(0, 2), tmp_path, tmp_path, job)
+    first, second = (safetensors.torch.load_file(tmp_path / f"rank{r}.safetensors") for r in (0, 1))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert (first["future_mean"] != 0).all()
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_seed_others(tmp_path):
