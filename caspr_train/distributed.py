@@ -13,7 +13,7 @@ import secrets
 import signal
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
@@ -294,6 +294,19 @@ def add_over_processes(values: torch.Tensor) -> torch.Tensor:
     if dist.is_initialized():
         dist.all_reduce(values)
     return values
+
+
+def wait_for_all(device: torch.device) -> None:
+    """Return when every process has come here. To read the sum is to wait: from the all-reduce itself the host of a GPU
+    goes on before it has begun."""
+    add_over_processes(torch.zeros(1, device=device)).item()
+
+
+def take_from_first(tensors: Iterable[torch.Tensor]) -> None:
+    """Make the tensors, in place, what they are on rank 0."""
+    if dist.is_initialized():
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)
 
 
 def from_first(data: bytes | None, device: torch.device) -> bytes:

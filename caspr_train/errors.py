@@ -1,4 +1,4 @@
-"""The two ways a command can fail for a reason its user can mend."""
+"""The two ways a command can fail for a reason its user can mend; a third error, stopping.Stopped, is no failure."""
 
 
 class CasprError(Exception):

@@ -12,11 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
 
 from caspr_train.bundle import Bundle
-from caspr_train.distributed import add_over_processes
-from caspr_train.learner import DROPOUT, ORDER, PIECE, WORTH_A_PIECE, draws, learning_rate, places, unsynchronised
+from caspr_train.distributed import wait_for_all
+from caspr_train.learner import (
+    DROPOUT,
+    ORDER,
+    PIECE,
+    WORTH_A_PIECE,
+    draws,
+    learning_rate,
+    places,
+    unsynchronised,
+    wrapped,
+)
 from caspr_train.model import Caspr
 from caspr_train.model.dropout import Dropout
 from caspr_train.sequences import Batch, PackedSequences, Windows
@@ -78,7 +87,7 @@ def fine_tune(rank: int, count: int, device: torch.device, folder: Path) -> None
                 for some in np.split(asked, range(SCORED, len(asked), SCORED))
             ]
             np.save(folder / f"{fit.name}-scores.npy", np.concatenate(found))
-        add_over_processes(torch.zeros(1, device=device))  # nobody goes on, or leaves, before it is there
+        wait_for_all(device)  # nobody goes on, or leaves, before it is there
 
 
 class Scaled:
@@ -233,4 +242,4 @@ class Finetuner:
         own = [*self.head.linear.parameters(), *self.head.hidden.parameters()]
         groups = [{"params": own}, {"params": encoder}]
         self.optimizer = torch.optim.AdamW(groups, lr=HEAD_RATE, weight_decay=WEIGHT_DECAY, fused=True)
-        return DistributedDataParallel(self.head) if self.count > 1 else self.head
+        return wrapped(self.head, self.count)

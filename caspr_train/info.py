@@ -14,10 +14,10 @@ from caspr_train.schema import Attribute
 from caspr_train.sequences import RESERVED
 
 # Lists in metrics["validation"] with an entry for each attribute, the categorical ones first (see trainer.validate).
-BY_ATTRIBUTE = ("masked", "baseline", "next")
+BY_ATTRIBUTE = ("masked", "masked_baseline", "next", "next_baseline")
 LEARNT = (
-    "learnt of held-out customers: cross-entropy or squared error, and as baseline what the frequencies of the fitted "
-    "ones or the mean give"
+    "learnt of held-out customers: cross-entropy or squared error at masked and next events, and as baseline what the "
+    "frequencies of the fitted ones or the mean give there"
 )
 
 

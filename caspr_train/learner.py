@@ -76,7 +76,7 @@ class Learner:
         self.bf16 = device.type == "cuda" and self.config.gpu_precision == "bf16"
         torch.manual_seed(self.config.seed)  # the same weights on every process
         self.model = Caspr(self.config, job.shape).to(device)
-        self.ddp = DistributedDataParallel(self.model) if count > 1 else self.model
+        self.ddp = wrapped(self.model, count)
         kind = torch.optim.Adam if self.config.optimizer == "adam" else torch.optim.AdamW
         self.optimizer = kind(
             self.model.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay, fused=True
@@ -143,6 +143,17 @@ class Learner:
             self.model.dropout_bits.seed(self.config.seed, step, DROPOUT, self.rank)
         else:
             torch.cuda.manual_seed((self.config.seed * 1_000_003 + step) * 1_009 + self.rank)
+
+
+def wrapped(model: nn.Module, count: int) -> nn.Module:
+    """The model as `count` processes train it, all with the weights and buffers of rank 0."""
+    if count == 1:
+        return model
+    ddp = DistributedDataParallel(model)
+    # Buffers are constants and need not be sent again with every step. (Not as an option: torch 2.13 warns of this one,
+    # and those before it lack the one that it names.)
+    ddp.broadcast_buffers = False
+    return ddp
 
 
 def unsynchronised(ddp: nn.Module, wait: bool) -> contextlib.AbstractContextManager[None]:

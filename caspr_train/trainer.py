@@ -14,11 +14,11 @@ from torch import Tensor
 
 from caspr_train import checkpoint
 from caspr_train.checkpoint import Progressed
-from caspr_train.distributed import add_over_processes, from_first
+from caspr_train.distributed import add_over_processes, from_first, take_from_first, wait_for_all
 from caspr_train.errors import DataError
 from caspr_train.learner import CUT, INSTANTS, ORDER, PIECE, VALIDATION, Job, Learner, cut_up, draws, learning_rate
 from caspr_train.log import TrainingLog
-from caspr_train.model import Caspr
+from caspr_train.model import Caspr, Shape
 from caspr_train.objective import LOOKS_AHEAD, Denominators, count_targets, draw_mask, weighted
 from caspr_train.progress import Progress
 from caspr_train.sequences import PAD, PackedSequences, Windows, batches, load_held_out
@@ -56,6 +56,7 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
         seen = windows.cut(sample, windows.random_instants(draws(config, 0, VALIDATION))[sample])
         assert seen.future is not None and seen.content is not None, LOOKS_AHEAD
         model.set_future_scale(seen.future, seen.content)
+        take_from_first(model.buffers())  # hosts may round differently
     epochs, steps_per_epoch = config.epochs_for(len(fit)), config.steps_per_epoch(len(fit))
     steps, epochs_between_validations = epochs * steps_per_epoch, max(1, epochs // VALIDATIONS)
     looks = STEPS_BETWEEN_LOOKS[device.type]
@@ -80,6 +81,8 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
 
     with remembered() as stop:
         for epoch in range(progressed.step // steps_per_epoch, epochs):
+            if config.patience is not None and progressed.worse >= config.patience:
+                break
             model.train()
             order = fit[torch.randperm(len(fit), generator=draws(config, epoch, ORDER))]
             instants = windows.random_instants(draws(config, epoch, INSTANTS)) if config.windows == "random" else None
@@ -87,20 +90,20 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
             first = progressed.step - epoch * steps_per_epoch
             parts = order.split(config.batch_size)[first:]
             stream = batches(windows, chain.from_iterable(learner.cuts(part, instants) for part in parts), device)
-            begun, recent, told = time.perf_counter(), [], False
+            begun, recent = time.perf_counter(), []
             for number, which in enumerate(parts, first):
                 recent.append(learner.step(progressed.step, steps, which, instants, stream))
                 progressed.step += 1
                 progressed.sequences += len(which)
                 if len(recent) < looks and number + 1 < steps_per_epoch:
                     continue
-                losses, told = _look(recent, stop)
+                losses, told = _look(recent, stop, device)
                 progressed.seconds, begun = progressed.seconds + time.perf_counter() - begun, time.perf_counter()
-                for back, loss in enumerate(reversed(losses)):
+                # The oldest first: a loss that is no number leaves none behind it, whatever the batch.
+                for back, loss in zip(range(len(losses), 0, -1), losses, strict=True):
                     if not math.isfinite(loss):
-                        at = progressed.step - 1 - back
-                        part, share = parts[number - first - back], recent[-1 - back]
-                        _not_finite(folder, learner, at, part, instants, loss, share)
+                        at, part = progressed.step - back, parts[number - first + 1 - back]
+                        _not_finite(folder, learner, at, part, instants, loss, recent[-back])
                 progressed.loss_sum += sum(losses)
                 recent = []
                 mean = progressed.loss_sum / (number + 1)
@@ -138,10 +141,9 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
             if log:
                 last_rate = learning_rate(progressed.step - 1, steps, config)
                 log.write("epoch", progressed.step, **entry, sequences_per_second=rate, learning_rate=last_rate)
-            if config.patience is not None and progressed.worse >= config.patience:
-                break
             save()
-            if told and epoch + 1 < epochs:
+            # After the last epoch too, for embedding and loading come next; and it may have come since the last look.
+            if _look([], stop, device)[1]:
                 _leave(progressed, steps, device)
     progress.close()
     if best:
@@ -185,10 +187,10 @@ def validate(
     """Loss on sequences that were not fitted, with masks and instants that are the same every time; None without any.
 
     Parts are means over the valid targets: `masked` and `next` by attribute (categorical first), `future` by horizon
-    and FUTURE_TARGETS, `contrast` one number; None where the objective is off. In `baseline` stands what knowing
-    nothing but frequencies gives: of the masked values of a categorical attribute the cross-entropy under how often
-    the fitted customers have each value (`seen_values`, as PackedSequences.count_values gives it), of a numerical
-    one's the variance. What was learnt is the difference.
+    and FUTURE_TARGETS, `contrast` one number; None where the objective is off. `masked_baseline` and `next_baseline`
+    are what knowing nothing but frequencies gives of the same targets: of a categorical attribute the cross-entropy
+    under how often the fitted customers have each value (`seen_values`, as PackedSequences.count_values gives it), of
+    a numerical one the variance. What was learnt is the difference.
     """
     config = job.config
     if not len(which):
@@ -199,8 +201,7 @@ def validate(
     instants = windows.random_instants(draws(config, 0, VALIDATION)) if config.windows == "random" else None
     masks = draws(config, 1, VALIDATION)
     sums = counts = torch.zeros(())
-    frequencies = [torch.zeros(n, dtype=torch.float64) for n in job.shape.sequence_cardinalities]
-    moments = torch.zeros(3, job.shape.sequence_numbers, dtype=torch.float64)  # count, sum, sum of squares
+    masked, following = _Values(job.shape), _Values(job.shape)
     parts = which.to(windows.sequences.device).split(CUT)
     cut = batches(windows, ((p, None if instants is None else instants[p]) for p in parts), device)
     drawn = ((batch, torch.rand(batch.valid.shape, generator=masks).to(device)) for batch in cut)
@@ -209,26 +210,46 @@ def validate(
         here = count_targets(batch, hide)
         _, losses = model(batch, hide, here)
         sums, counts = sums + losses.flat().double(), counts + here.flat()
-        for i, frequency in enumerate(frequencies):
-            frequency += torch.bincount(batch.categories[..., i][hide], minlength=len(frequency)).cpu()
-        numbers = batch.numbers[hide].double()
-        known = ~numbers.isnan()
-        numbers = numbers.nan_to_num()
-        moments += torch.stack([known.sum(0).double(), numbers.sum(0), numbers.square().sum(0)]).cpu()
+        if config.masked_weight:
+            masked.add(batch.categories[hide], batch.numbers[hide])
+        if model.next_event is not None:
+            assert batch.next_categories is not None and batch.next_numbers is not None, LOOKS_AHEAD
+            following.add(batch.next_categories, batch.next_numbers)
     model.train(was_training)
     per_event = model.per_event
     totals, targets = Denominators.from_flat(sums, per_event), Denominators.from_flat(counts, per_event)
     means = Denominators.from_flat(sums / counts.clamp(min=1), per_event)
-    amount = moments[0].clamp(min=1)
-    variances = moments[2] / amount - (moments[1] / amount).square()
     return {
         "loss": float(weighted(totals, targets, config)),
         "masked": means.masked.tolist() if config.masked_weight else None,
-        "baseline": list(map(_cross_entropy, frequencies, seen_values)) + variances.clamp(min=0).tolist(),
+        "masked_baseline": masked.baseline(seen_values) if config.masked_weight else None,
         "next": means.next.tolist() if model.next_event is not None else None,
+        "next_baseline": following.baseline(seen_values) if model.next_event is not None else None,
         "future": means.future.tolist() if model.future_head is not None else None,
         "contrast": means.contrast.item() if config.contrast_weight else None,
     }
+
+
+class _Values:
+    """The targets of an objective: how often each value of a category comes, and count, sum and squares of numbers."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.frequencies = [torch.zeros(n, dtype=torch.float64) for n in shape.sequence_cardinalities]
+        self.moments = torch.zeros(3, shape.sequence_numbers, dtype=torch.float64)
+
+    def add(self, categories: Tensor, numbers: Tensor) -> None:
+        """Of m events: [m, categorical] with PAD and [m, numerical] with NaN where there is no target."""
+        for frequency, codes in zip(self.frequencies, categories.unbind(1), strict=True):
+            frequency += torch.bincount(codes, minlength=len(frequency)).cpu()
+        known, numbers = ~numbers.isnan(), numbers.double().nan_to_num()
+        self.moments += torch.stack([known.sum(0).double(), numbers.sum(0), numbers.square().sum(0)]).cpu()
+
+    def baseline(self, seen: list[Tensor]) -> list[float]:
+        """The loss of each attribute, categorical first, for whoever knows only how often each value was `seen`."""
+        count, total, squares = self.moments
+        count = count.clamp(min=1)
+        variances = (squares / count - (total / count).square()).clamp(min=0)
+        return list(map(_cross_entropy, self.frequencies, seen)) + variances.tolist()
 
 
 @torch.no_grad()
@@ -268,16 +289,16 @@ def _resume(folder: Path, job: Job, learner: Learner) -> tuple[Progressed, dict[
     return progressed, best
 
 
-def _look(recent: list[Tensor], stop: Stop) -> tuple[list[float], bool]:
+def _look(recent: list[Tensor], stop: Stop, device: torch.device) -> tuple[list[float], bool]:
     """The losses of these steps over all processes, and whether any process was told to stop."""
-    told = recent[0].new_tensor([float(stop.told is not None)])
-    seen = add_over_processes(torch.cat([torch.stack(recent), told])).tolist()
+    told = torch.tensor(float(stop.told is not None), device=device)
+    seen = add_over_processes(torch.stack([*recent, told])).tolist()
     return seen[:-1], seen[-1] > 0
 
 
 def _leave(progressed: Progressed, steps: int, device: torch.device) -> NoReturn:
     """Stop, once the checkpoint is there."""
-    add_over_processes(torch.zeros(1, device=device))  # nobody leaves before it is
+    wait_for_all(device)  # nobody leaves before it is
     raise Stopped(
         f"told to stop at step {progressed.step:,} of {steps:,}; the checkpoint is kept: the same command goes on "
         "from there"
@@ -294,7 +315,7 @@ def _not_finite(
         kept = {f"{i}.{key}": value for i, (batch, _) in enumerate(pieces) for key, value in vars(batch).items()}
         kept |= {f"{i}.hide": hide for i, (_, hide) in enumerate(pieces)}
         checkpoint.save_batch(path, kept | {"sequences": which})
-    add_over_processes(torch.zeros(1, device=learner.device))  # everybody's file is there before anybody leaves
+    wait_for_all(learner.device)  # everybody's file is there before anybody leaves
     raise DataError(
         f"the loss became {loss} at step {step:,}; the batch is kept in {path.parent}/not-finite-step-{step}-*, and "
         "the checkpoint before it is intact. Amounts beyond reason in the data, or too high a learning rate "

@@ -199,14 +199,19 @@ def test_info_says_where_a_bundle_comes_from_what_it_reads_and_what_it_learnt(bu
 
 
 def test_info_puts_what_was_learnt_of_each_attribute_beside_what_frequencies_alone_give(bundle, tmp_path, capsys):
-    validation = {"loss": 1.5, "masked": [0.1, 0.2, 0.3, 0.4], "baseline": [1.0, 2.0, 3.0, 4.0], "next": None}
+    validation = {"loss": 1.5, "masked": None, "next": [0.1, 0.2, 0.3, 0.4], "next_baseline": [1.0, 2.0, 3.0, 4.0]}
     bundle.metrics = {"validation": validation, "history": []}
     bundle.save(tmp_path / "bundle")
     assert main(["info", str(tmp_path / "bundle")]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "metrics validation.loss 1.5 history none learnt of held-out customers" in said
-    product, since, amount = "product masked 0.2 baseline 2", "seconds_since_previous masked 0.3 baseline 3", "amount"
-    assert f"activity_type masked 0.1 baseline 1 {product} {since} {amount} masked 0.4 baseline 4" in said
+    for row in (
+        "activity_type next 0.1 next_baseline 1 product",
+        "product next 0.2 next_baseline 2 seconds_since_previous",
+        "seconds_since_previous next 0.3 next_baseline 3 amount",
+        "amount next 0.4 next_baseline 4",
+    ):
+        assert row in said
 
 
 def test_info_of_what_is_no_bundle_and_of_no_run(tmp_path, capsys):

@@ -18,9 +18,10 @@ from types import SimpleNamespace
 import pytest
 import safetensors.torch
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from caspr_train.config import preset
-from caspr_train.distributed import Processes, _from_json, _to_json, launch
+from caspr_train.distributed import Processes, _from_json, _to_json, launch, wait_for_all
 from caspr_train.errors import DataError, UsageError
 from caspr_train.failure import Failure
 from caspr_train.trainer import Job
@@ -178,6 +179,25 @@ def test_what_is_said_of_the_processes_names_the_whole_batch_and_each_share(monk
     assert Processes(0, 1).share_of(1024) == "1,024 sequences a step"
     with pytest.raises(UsageError, match=r"--batch-size 2: a step of 2 sequences cannot be shared by 4 processes"):
         Processes(0, 4).expect_batch(2)
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often the host reads a tensor."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_to_wait_for_all_is_to_read_what_they_sum_up(monkeypatch):
+    # As on a GPU, the all-reduce is only begun when the host goes on.
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda values: None)
+    with Reads() as reads:
+        wait_for_all(torch.device("cpu"))
+    assert reads.count == 1
 
 
 def test_a_job_is_the_same_after_its_way_to_another_process(tmp_path):

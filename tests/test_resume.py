@@ -16,10 +16,13 @@ import pytest
 import safetensors.torch
 import torch
 
-from caspr_train import checkpoint
+from caspr_train import checkpoint, trainer
 from caspr_train.config import Config, preset
 from caspr_train.distributed import Processes, launch
 from caspr_train.errors import DataError
+from caspr_train.learner import ORDER, Learner, draws
+from caspr_train.sequences import load_held_out
+from caspr_train.stopping import Stopped
 from caspr_train.trainer import Job, train
 from tests.frames import training_folder
 
@@ -158,6 +161,35 @@ def test_told_to_stop_it_leaves_a_checkpoint_and_a_code_of_its_own(tmp_path, pro
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
 
 
+@pytest.mark.parametrize("patience", [None, 2])
+def test_told_to_stop_at_its_end_it_leaves_and_going_on_is_to_finish_without_a_step(tmp_path, monkeypatch, patience):
+    fast = {"learning_rate": 0.05, "dropout": 0.0}  # soon worse
+    config = preset("default", **SMALL, **fast, epochs=3 if patience is None else 30, batch_size=64, patience=patience)
+    job = prepared(tmp_path / "whole", config, minutes=60.0, customers=200)
+    judge, judged = trainer.validate, []
+    monkeypatch.setattr(trainer, "validate", lambda *given: (judged.append(1), judge(*given))[1])
+    expected = fitted(tmp_path / "whole", job)
+    assert patience is None or len(expected["history"]) < 30
+    last, judged[:] = len(judged), []
+
+    def signalled(*given):
+        judged.append(1)
+        if len(judged) == last:
+            signal.raise_signal(signal.SIGTERM)
+        return judge(*given)
+
+    prepared(tmp_path / "stopped", config, customers=200)
+    monkeypatch.setattr(trainer, "validate", signalled)
+    with pytest.raises(Stopped, match=f"told to stop at step {expected['steps']} of .* the same command goes on"):
+        fitted(tmp_path / "stopped", job)
+    assert steps_done(tmp_path / "stopped") == expected["steps"]
+    assert not (tmp_path / "stopped" / "metrics.json").exists()
+    monkeypatch.setattr(Learner, "step", None)
+    finished = fitted(tmp_path / "stopped", job)
+    assert finished["history"] == expected["history"] and finished["validation"] == expected["validation"]
+    assert same(weights(tmp_path / "stopped"), weights(tmp_path / "whole"))
+
+
 def fitted(folder: Path, job: Job) -> dict:
     launch(train, Processes(0, 1), folder, folder, job)
     return json.loads((folder / "metrics.json").read_text())
@@ -236,6 +268,24 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(tmp_path):
     assert steps_done(tmp_path / "run") <= step
 
 
+def test_of_the_steps_between_two_looks_the_first_whose_loss_is_no_number_is_kept(tmp_path, monkeypatch):
+    job = prepared(tmp_path / "run", preset("paper", **SMALL, epochs=1, batch_size=16), customers=200)
+    monkeypatch.setitem(trainer.STEPS_BETWEEN_LOOKS, "cpu", 20)
+    step = Learner.step
+
+    def poisoned(learner: Learner, number: int, *given) -> torch.Tensor:
+        loss = step(learner, number, *given)
+        return loss * torch.nan if number >= 3 else loss  # as weights that are no numbers any more would have it
+
+    monkeypatch.setattr(Learner, "step", poisoned)
+    with pytest.raises(DataError, match="the loss became nan at step 3;"):
+        fitted(tmp_path / "run", job)
+    (kept,) = (tmp_path / "run").glob("not-finite-step-*")
+    fit = torch.nonzero(~load_held_out(tmp_path / "run" / "packed"))[:, 0]
+    order = fit[torch.randperm(len(fit), generator=draws(job.config, 0, ORDER))]
+    assert torch.equal(safetensors.torch.load_file(kept)["sequences"], order[3 * 16 : 4 * 16])
+
+
 def test_it_ends_where_held_out_customers_gain_nothing_more_with_the_best_weights(tmp_path):
     # Independent noise, many weights, few customers: the fit soon learns them by heart.
     config = preset(
@@ -256,6 +306,6 @@ def test_the_log_tells_the_story_and_what_was_learnt_of_each_attribute(tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "run" / "training.jsonl").read_text().splitlines()]
     assert [line["event"] for line in lines] == ["begin", "epoch", "epoch", "end"]
     assert lines[-1]["train_loss"] == lines[-2]["train_loss"] == metrics["train_loss"]
-    masked, baseline = metrics["validation"]["masked"], metrics["validation"]["baseline"]
+    masked, baseline = metrics["validation"]["masked"], metrics["validation"]["masked_baseline"]
     # activity_type is drawn with shares .5, .3, .2: its entropy is 1.03 nats.
     assert len(masked) == len(baseline) == 4 and baseline[0] == pytest.approx(1.03, abs=0.05)

@@ -15,11 +15,16 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from caspr_train.config import preset
 from caspr_train.distributed import Processes, launch
 from caspr_train.errors import DataError
-from caspr_train.trainer import Job, learning_rate, train
+from caspr_train.learner import VALIDATION, draws
+from caspr_train.model import Caspr
+from caspr_train.objective import draw_mask
+from caspr_train.sequences import PAD, PackedSequences
+from caspr_train.trainer import Job, learning_rate, train, validate
 from tests.frames import training_folder
 
 ALONE = Processes(gpus=0, count=1)
@@ -57,6 +62,34 @@ def test_noise_stays_at_its_entropy_and_a_pattern_falls_below_half_of_it(tmp_pat
         assert holds(loss), f"{types.__name__}: {loss:.3f} against an entropy of {entropy:.3f}"
 
 
+@pytest.mark.parametrize("masked_weight", [0.0, 1.0])
+def test_a_baseline_is_of_the_targets_of_the_loss_beside_it(tmp_path, masked_weight):
+    config = preset("default", **SMALL, masked_weight=masked_weight)
+    job = training_folder(tmp_path, config, customers=200)
+    sequences = PackedSequences.load(tmp_path / "packed")
+    windows, which = job.windows(sequences), torch.arange(200)
+    seen = sequences.count_values(which >= 0, job.shape.sequence_cardinalities)
+    said = validate(Caspr(config, job.shape), windows, which, job, seen)
+    batch = windows.cut(which, windows.random_instants(draws(config, 0, VALIDATION)))
+    noise = torch.rand(batch.valid.shape, generator=draws(config, 1, VALIDATION))
+    hide = draw_mask(batch.valid, config.mask_share, noise)
+    targets = {
+        "next": (batch.next_categories, batch.next_numbers),
+        "masked": (batch.categories[hide], batch.numbers[hide]) if masked_weight else None,
+    }
+    for objective, asked in targets.items():
+        if asked is None:
+            assert said[objective] is said[f"{objective}_baseline"] is None
+            continue
+        expected = []
+        for codes, counts in zip(asked[0].unbind(1), seen, strict=True):
+            chances = (counts + 1) / (counts[PAD + 1 :] + 1).sum()
+            expected.append(-chances[codes[codes != PAD]].log().mean())
+        expected += [column[~column.isnan()].var(correction=0) for column in asked[1].unbind(1)]
+        assert said[f"{objective}_baseline"] == pytest.approx([float(x) for x in expected], rel=1e-4)
+        assert len(said[objective]) == len(expected)
+
+
 def keep_weights(rank: int, count: int, device: torch.device, folder: Path, job: Job) -> None:
     model = train(rank, count, device, folder, job)
     safetensors.torch.save_file(model.state_dict(), folder / f"rank{rank}.safetensors")
@@ -76,6 +109,29 @@ def test_two_processes_end_with_identical_weights_and_near_those_of_one(tmp_path
     assert metrics["train_loss"] == pytest.approx(alone["train_loss"], rel=1e-3)
     for key in first:
         torch.testing.assert_close(first[key], one[key], atol=2e-3, rtol=2e-2)
+
+
+def keep_weights_of_hosts_that_round_differently(
+    rank: int, count: int, device: torch.device, folder: Path, job: Job
+) -> None:
+    def rounded(model: Caspr, future: torch.Tensor, content: torch.Tensor) -> None:
+        set_future_scale(model, future + rank * 1e-3, content * (1 + rank * 1e-3))
+
+    def sent_again(ddp: DistributedDataParallel) -> None:
+        raise AssertionError("buffers are sent with a step")
+
+    set_future_scale, Caspr.set_future_scale = Caspr.set_future_scale, rounded
+    DistributedDataParallel._sync_buffers = sent_again
+    keep_weights(rank, count, device, folder, job)
+
+
+def test_buffers_are_those_of_the_first_process_and_sent_once(tmp_path):
+    config = preset("default", **SMALL, epochs=1, batch_size=64)
+    job = training_folder(tmp_path, config, customers=100)
+    launch(keep_weights_of_hosts_that_round_differently, Processes(0, 2), tmp_path, tmp_path, job)
+    first, second = (safetensors.torch.load_file(tmp_path / f"rank{r}.safetensors") for r in (0, 1))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert (first["future_mean"] != 0).all()
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_seed_others(tmp_path):
