@@ -24,6 +24,7 @@ import torch.multiprocessing as mp
 
 from caspr_train.errors import DataError, UsageError
 from caspr_train.failure import Failure, device_error
+from caspr_train.files import Locks
 from caspr_train.meeting import GRACE, TOKEN, join_group, leave_group
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def _spawn(work: Callable[..., Any], processes: Processes, folder: Path, argumen
     leftovers = [folder / MEETING_FILE, folder / FAILURE_FILE]
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
-    context = mp.spawn(_member, (processes, folder, work, arguments), nprocs=processes.count, join=False)
+    context = mp.spawn(_member, (Locks(), processes, folder, work, arguments), nprocs=processes.count, join=False)
     with _sigterm_passed_on(context.processes):
         try:
             while not context.join(grace_period=GRACE):
@@ -231,7 +232,9 @@ def _sigterm_passed_on(members: list[Any]) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _member(rank: int, processes: Processes, folder: Path, work: Callable[..., Any], arguments: tuple) -> None:
+def _member(
+    rank: int, _: Locks, processes: Processes, folder: Path, work: Callable[..., Any], arguments: tuple
+) -> None:
     device = torch.device("cuda", rank) if processes.gpus else torch.device("cpu")
     try:
         device = _device(processes, rank)

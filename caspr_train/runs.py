@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import chain
@@ -187,7 +186,7 @@ def train_bundle(
     project: DbtProject,
     run: Path,
 ) -> Bundle:
-    """Train on the train cutoffs and write `run`/bundle.
+    """Train on the train cutoffs and write `run`/bundle; `run` is this process's alone (files.alone_in).
 
     A training that is interrupted leaves `run`/training with its checkpoints, from which the next one goes on (see
     trainer.train), and no bundle. Its log ends in the run's folder.
@@ -218,8 +217,6 @@ def train_bundle(
         packed.unlink(missing_ok=True)
         if not checkpoint.found(work / "checkpoints") and not list(work.glob("not-finite-*")):
             shutil.rmtree(work, ignore_errors=True)
-            with suppress(OSError):  # there is something else in it
-                run.rmdir()
     fitted, lengths = marts.fitted(), np.diff(marts.train.sequences.offsets.numpy())
     metrics |= {
         "customers": count_customers(marts.train.keys, fitted),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from caspr_train.files import alone_in
 from caspr_train.simulate import write_shop
 from caspr_train.tasks.representations import BLOCKS
 from tests.projects import BIN, ROOT, Project, copy_package
@@ -341,6 +343,8 @@ def test_a_training_told_to_stop_is_gone_on_with_by_the_same_command(project):
     assert not (run / "bundle").exists() and not list(run.glob("training/packed"))
     other = ("--seed", "10", "--resume", str(run))
     project.caspr_fails(1, r"belongs to another training: seed is 9 there and 10 here", *command, *other)
+    with alone_in(run):
+        project.caspr_fails(1, rf"{run} is in use by process {os.getpid()} on ", *command)
     project.caspr(*command)
     lines = [json.loads(line) for line in (run / "training.jsonl").read_text().splitlines()]
     assert [line["resumed"] for line in lines if line["event"] in ("begin", "end")] == [0, 1, 1]
