@@ -43,6 +43,24 @@ if __name__ == "__main__":
         print(f"caspr_train: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
 """
+# Processes that finish a step which never ends.
+STUCK = """
+import os, signal, sys, time
+from pathlib import Path
+from caspr_train.distributed import Processes, launch
+def stuck(rank, count, device, folder):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    (folder / f"waiting.{os.getpid()}").touch()
+    time.sleep(3600)
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    try:
+        launch(stuck, Processes(0, 2), folder, folder)
+    except KeyboardInterrupt:
+        print("caspr_train: interrupted", file=sys.stderr)
+        sys.exit(130)
+"""
 
 
 def prepared(folder: Path, config: Config, minutes: float = 0.0, **options) -> Job:
@@ -140,8 +158,23 @@ def test_from_every_checkpoint_it_goes_on_to_the_same_weights_and_history(tmp_pa
         assert same(weights(folder), weights(tmp_path / "whole")), last
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_told_to_stop_it_leaves_a_checkpoint_and_a_code_of_its_own(tmp_path, processes):
+def terminate(process: subprocess.Popen) -> None:
+    process.terminate()
+
+
+def interrupt(process: subprocess.Popen) -> None:
+    """Ctrl-C, as a terminal sends it: to all processes of the group."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def interrupt_alone(process: subprocess.Popen) -> None:
+    process.send_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("processes", "stop"), [(1, terminate), (1, interrupt), (2, terminate), (2, interrupt), (2, interrupt_alone)]
+)
+def test_told_to_stop_it_leaves_a_checkpoint_and_a_code_of_its_own(tmp_path, processes, stop):
     config = preset("paper", **SMALL, epochs=30, batch_size=64)
     for name in ("whole", "stopped"):
         prepared(tmp_path / name, config, customers=260, minutes=60.0)
@@ -149,13 +182,30 @@ def test_told_to_stop_it_leaves_a_checkpoint_and_a_code_of_its_own(tmp_path, pro
     process = begin(tmp_path / "stopped", processes)
     wait_for(tmp_path / "stopped", process, 5)  # the end of the first epoch
     time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    stop(process)
     said = process.communicate()[1]
     assert process.returncode == 75, said
     assert "told to stop at step" in said and "the same command goes on" in said and "Traceback" not in said
     assert 5 <= steps_done(tmp_path / "stopped") < 150
     finish(tmp_path / "stopped", processes)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
+
+
+def test_a_second_ctrl_c_ends_it_at_once(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "program.py").write_text(STUCK)
+    process = begin(folder, 2)
+    while len(waiting := list(folder.glob("waiting.*"))) < 2 and process.poll() is None:
+        time.sleep(0.05)
+    interrupt(process)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    interrupt(process)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and said == "caspr_train: interrupted\n"
+    for file in waiting:
+        assert not Path("/proc", file.suffix[1:]).exists()
 
 
 def fitted(folder: Path, job: Job) -> dict:
