@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from caspr_train import __version__
 from caspr_train.errors import CasprError, UsageError
+from caspr_train.failure import device_error
 from caspr_train.world import World
 
 if TYPE_CHECKING:  # torch takes seconds to import: each command imports what it needs
@@ -59,10 +60,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"caspr_train: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        print(f"caspr_train: {error}; nothing was loaded", file=sys.stderr)
+        print(f"caspr_train: {error}", file=sys.stderr)
         return 1
+    except RuntimeError as error:
+        known = device_error(error)
+        if known is None:
+            raise
+        print(f"caspr_train: {known}", file=sys.stderr)
+        return known.exit_code
     except KeyboardInterrupt:
-        print("caspr_train: interrupted; nothing was loaded", file=sys.stderr)
+        print("caspr_train: interrupted", file=sys.stderr)
         return 130
     return 0
 

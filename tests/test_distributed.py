@@ -19,6 +19,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from caspr_train.bundle import Bundle
+from caspr_train.cli import main
 from caspr_train.config import preset
 from caspr_train.distributed import Processes, _from_json, _to_json, launch
 from caspr_train.errors import DataError, UsageError
@@ -198,7 +200,7 @@ GPU_ERRORS = [
     (CUDA_SAYS.format("uncorrectable ECC error encountered"), r"GPU 3 is lost .*start again without it"),
     (
         "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which 1 is free.",
-        r"GPU 3 is out of memory \(CUDA out of memory\); use a smaller --batch-size",
+        r"GPU 3 is out of memory \(CUDA out of memory\); end what else runs there, train with a smaller --batch-size",
     ),
     ("NCCL error in: x.cpp:1, invalid usage\nDuplicate GPU detected : rank 0 and rank 1", r"given to two processes"),
 ]
@@ -214,7 +216,7 @@ def test_what_a_gpu_says_becomes_one_line(said, message):
 
 def test_a_full_disk_is_one_line():
     failure = Failure.of(OSError(28, "No space left on device"), 1, 2, "cpu")
-    assert failure.said == "process 1 of 2: [Errno 28] No space left on device; nothing was loaded"
+    assert failure.said == "process 1 of 2: [Errno 28] No space left on device"
     assert failure.trace is None and failure.exit_code == 1
 
 
@@ -225,6 +227,34 @@ def test_a_bug_is_not_mistaken_for_a_broken_gpu():
         KeyError("CUDA"),
     ):
         assert Failure.of(error, 0, 2, "cuda:0").trace
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (torch.OutOfMemoryError(GPU_ERRORS[4][0]), 1, "the GPU is out of memory (CUDA out of memory); end what else"),
+        (RuntimeError(GPU_ERRORS[0][0]), 1, "the GPU is busy (CUDA error: CUDA-capable device"),
+        (OSError(28, "No space left on device"), 1, "[Errno 28] No space left on device\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_whatever_command_it_meets_it_is_one_line_that_says_only_what_is_known(monkeypatch, capsys, error, code, said):
+    def fails(folder: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(Bundle, "load", fails)
+    assert main(["embed", "--gpus", "0", "--bundle", "somewhere"]) == code
+    err = capsys.readouterr().err
+    assert err.startswith(f"caspr_train: {said}") and err.count("\n") == 1
+
+
+def test_a_bug_of_a_command_shows_where_it_is(monkeypatch):
+    def fails(folder: Path) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access")
+
+    monkeypatch.setattr(Bundle, "load", fails)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        main(["embed", "--gpus", "0", "--bundle", "somewhere"])
 
 
 SPAWNED_FAILURES = [
@@ -285,12 +315,12 @@ def test_sigterm_to_the_starting_process_ends_its_processes_too(tmp_path):
 def test_a_run_has_one_owner_and_what_a_killed_one_started_still_owns_it(tmp_path):
     run = tmp_path / "run"
     process, _ = start("wait_for_leave", run, tmp_path / "start.py")
-    refused = pytest.raises(DataError, match=rf"^{run} is in use by process {process.pid} on \S+, or by what it started")
-    with refused, alone_in(run):
+    in_use = rf"^{run} is in use by process {process.pid} on \S+, or by what it started"
+    with pytest.raises(DataError, match=in_use), alone_in(run):
         pass
     process.kill()
     process.wait()
-    with refused, alone_in(run):
+    with pytest.raises(DataError, match=in_use), alone_in(run):
         pass
     (run / "leave").touch()
     until = time.monotonic() + 60
