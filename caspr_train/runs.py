@@ -249,12 +249,15 @@ def job_of(marts: Marts, config: Config, identity: dict[str, Any], resume: bool,
 
 
 def expect_interrupted(run: Path, ours: dict[str, Any]) -> None:
-    """DataError unless the run's folder holds a checkpoint of the training of this identity."""
+    """DataError unless the run's folder holds a whole checkpoint of the training of this identity."""
     folder = run / "training" / "checkpoints"
-    newest = checkpoint.found(folder)
-    if not newest:
-        raise DataError(f"--resume {run}: no checkpoint in {folder}; expected the folder of an interrupted run")
-    checkpoint.expect_same(run, json.loads(newest[0].description.read_text())["identity"], ours)
+    kept, damaged = checkpoint.read(folder)
+    if kept is None:
+        raise DataError(
+            "; ".join([f"--resume {run}: no whole checkpoint in {folder}", *damaged])
+            + "; expected the folder of an interrupted run"
+        )
+    checkpoint.expect_same(run, kept.identity, ours)
 
 
 def write_embeddings(bundle: Bundle, marts: Marts, run: Path, device: torch.device | str) -> tuple[EmbeddedRows, int]:

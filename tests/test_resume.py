@@ -20,6 +20,7 @@ from caspr_train import checkpoint
 from caspr_train.config import Config, preset
 from caspr_train.distributed import Processes, launch
 from caspr_train.errors import DataError
+from caspr_train.runs import expect_interrupted
 from caspr_train.trainer import Job, train
 from tests.frames import training_folder
 
@@ -65,7 +66,7 @@ if __name__ == "__main__":
 
 def prepared(folder: Path, config: Config, minutes: float = 0.0, **options) -> Job:
     """A folder to train in, with a checkpoint after every step unless said otherwise."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     job = training_folder(folder, config, **options)
     job = replace(job, identity={"data": "made up", **config.as_dict()}, checkpoint_minutes=minutes)
     (folder / "job.json").write_text(json.dumps(asdict(job)))
@@ -223,20 +224,46 @@ def changed(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("damage", [cut_short, changed, Path.unlink])
-def test_a_damaged_checkpoint_is_said_and_the_one_before_it_serves(tmp_path, capfd, damage):
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("damage", "file"),
+    [(damage, file) for damage in (cut_short, changed, emptied) for file in ("tensors", "description")]
+    + [(Path.unlink, "tensors")],
+)
+def test_a_damaged_checkpoint_is_said_and_the_one_before_it_serves(tmp_path, capfd, damage, file):
     config = preset("paper", **SMALL, epochs=4, batch_size=64)
-    job = prepared(tmp_path / "run", config, customers=200)
-    fitted(tmp_path / "run", job)
-    expected = weights(tmp_path / "run")
-    kept = checkpoint.found(tmp_path / "run" / "checkpoints")
+    run = tmp_path / "run"
+    job = prepared(run / "training", config, customers=200)
+    fitted(run / "training", job)
+    expected = weights(run / "training")
+    kept = checkpoint.found(run / "training" / "checkpoints")
     assert len(kept) == 2 and kept[0].step > kept[1].step
-    damage(kept[0].tensors)
+    damage(getattr(kept[0], file))
+    expect_interrupted(run, job.identity)
     capfd.readouterr()
-    assert fitted(tmp_path / "run", job)["resumed"] == 1
+    assert fitted(run / "training", job)["resumed"] == 1
     said = capfd.readouterr().err
-    assert f"{kept[0].tensors} is damaged" in said and "the one before it" in said
-    assert same(weights(tmp_path / "run"), expected)
+    assert f"{kept[0].tensors.with_suffix('')} is damaged" in said
+    assert f"; going on from that of step {kept[1].step}\n" in said
+    assert same(weights(run / "training"), expected)
+
+
+def test_where_every_checkpoint_is_damaged_it_begins_anew_and_says_so(tmp_path, capfd):
+    run = tmp_path / "run"
+    job = prepared(run / "training", preset("paper", **SMALL, epochs=2, batch_size=64), customers=200)
+    fitted(run / "training", job)
+    expected = weights(run / "training")
+    one, two = checkpoint.found(run / "training" / "checkpoints")
+    cut_short(one.description), cut_short(two.tensors)
+    with pytest.raises(DataError, match=rf"--resume {run}: no whole checkpoint in .*{one.tensors.stem} is damaged"):
+        expect_interrupted(run, job.identity)
+    capfd.readouterr()
+    assert fitted(run / "training", job)["resumed"] == 0
+    assert capfd.readouterr().err.splitlines()[0].endswith("; beginning anew")
+    assert same(weights(run / "training"), expected)
 
 
 def test_a_checkpoint_of_another_training_is_refused_by_the_keys_that_differ(tmp_path):
