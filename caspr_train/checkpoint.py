@@ -108,7 +108,7 @@ class Checkpoint:
 
 def read(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint that is whole, if there is one; a sentence on each damaged one that is newer."""
-    damaged = []
+    damaged: list[str] = []
     for here in found(folder):
         try:
             said = json.loads(here.description.read_text(encoding="utf-8"))

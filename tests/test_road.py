@@ -200,6 +200,7 @@ def test_a_locked_database_is_waited_for_and_the_embeddings_are_kept(project):
 
 
 VECTORS = "select customer_id, cutoff_at, embedding, input_hash from main_trained.customer_embeddings"
+CONTROLS = "select * from main_trained.control_embeddings order by all"
 
 
 def write(project: Project, *statements: str) -> None:
@@ -231,7 +232,7 @@ def test_old_versions_stay_until_they_are_pruned(project):
 
 def test_only_who_changed_is_embedded_and_the_table_equals_a_full_run(project):
     project.caspr("embed", "--gpus", "0")
-    full = project.rows(VECTORS + " order by all")
+    full, whole = project.rows(VECTORS + " order by all"), project.rows(CONTROLS)
     said = project.caspr("embed", "--gpus", "0", "--changed")
     assert "embedded 0 customers x cutoffs and" in said and f"; {len(full):,} have not changed" in said
     assert project.rows(VECTORS + " order by all") == full
@@ -254,10 +255,11 @@ def test_only_who_changed_is_embedded_and_the_table_equals_a_full_run(project):
     said = project.caspr("embed", "--gpus", "0", "--changed")
     assert f"embedded {1 + of_two} customers x cutoffs" in said, said
     assert f"; {len(full) - of_gone - of_two - 1:,} have not changed" in said
-    changed = project.rows(VECTORS + " order by all")
+    changed, controls = project.rows(VECTORS + " order by all"), project.rows(CONTROLS)
     assert changed != full and {row[0] for row in full} - {row[0] for row in changed} == {gone}
     project.caspr("embed", "--gpus", "0")
     assert project.rows(VECTORS + " order by all") == changed
+    assert project.rows(CONTROLS) == controls != whole
     project.dbt("run", "--quiet", "--full-refresh", "--select", "activity_sequences", "customer_profiles")
     project.caspr("embed", "--gpus", "0", "--changed")
     assert project.rows(VECTORS + " order by all") == full
