@@ -63,10 +63,10 @@ def save(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with whole(folder / f"{name}.safetensors") as draft:
-            checksum = _write(draft, tensors)
+            checksum = _write_tensors(draft, tensors)
         said = {"format": FORMAT, "sha256": checksum, "identity": dict(identity), "progressed": asdict(progressed)}
         with whole(folder / f"{name}.json") as draft:
-            draft.write_text(json.dumps(said, indent=1), encoding="utf-8")
+            _write(draft, json.dumps(said, indent=1).encode())
     except OSError as error:
         reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
         kept = found(folder)
@@ -97,29 +97,44 @@ def found(folder: Path) -> list[Found]:
     return [Found(int(f.stem.removeprefix("step-")), f, f.with_suffix(".safetensors")) for f in files]
 
 
-def newest(folder: Path, identity: Mapping[str, Any]) -> tuple[Progressed, dict[str, Tensor]] | None:
-    """The newest checkpoint that is whole: how far it had come, and its tensors by name. None: there is none.
+@dataclass
+class Checkpoint:
+    """What the files of a checkpoint say."""
 
-    A damaged one is passed over and said so. DataError: it belongs to another training.
-    """
+    identity: dict[str, Any]
+    progressed: Progressed
+    tensors: dict[str, Tensor]
+
+
+def read(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that is whole, if there is one; a sentence on each damaged one that is newer."""
+    damaged: list[str] = []
     for here in found(folder):
         try:
             said = json.loads(here.description.read_text(encoding="utf-8"))
             if said["format"] != FORMAT:
                 raise ValueError(f"format {said['format']}, this version reads {FORMAT}")
-            tensors = _read(here.tensors, said["sha256"])
-            progressed = Progressed(**said["progressed"])
+            tensors = _read_tensors(here.tensors, said["sha256"])
+            return Checkpoint(said["identity"], Progressed(**said["progressed"]), tensors), damaged
         except (OSError, ValueError, KeyError, TypeError) as error:
-            print(
-                f"the checkpoint {here.tensors} is damaged ({' '.join(str(error).split())[:160]}); "
-                "going on from the one before it",
-                file=sys.stderr,
-                flush=True,
-            )
-            continue
-        expect_same(folder, said["identity"], identity)
-        return progressed, tensors
-    return None
+            why = " ".join(str(error).split())[:160]
+            damaged.append(f"the checkpoint {here.description.with_suffix('')} is damaged ({why})")
+    return None, damaged
+
+
+def newest(folder: Path, identity: Mapping[str, Any]) -> tuple[Progressed, dict[str, Tensor]] | None:
+    """The newest checkpoint that is whole: how far it had come, and its tensors by name. None: there is none.
+
+    A damaged one is passed over and said so. DataError: it belongs to another training.
+    """
+    kept, damaged = read(folder)
+    if damaged:
+        following = f"going on from that of step {kept.progressed.step}" if kept else "beginning anew"
+        print("; ".join([*damaged, following]), file=sys.stderr, flush=True)
+    if kept is None:
+        return None
+    expect_same(folder, kept.identity, identity)
+    return kept.progressed, kept.tensors
 
 
 def expect_same(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
@@ -176,19 +191,24 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _write(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Write the tensors, flushed to the disk; the checksum of the file."""
-    import safetensors.torch
-
-    data = safetensors.torch.save({key: value.detach().contiguous().cpu() for key, value in tensors.items()})
+def _write(path: Path, data: bytes) -> None:
+    """Write the data, flushed to the disk."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Write the tensors; the checksum of the file."""
+    import safetensors.torch
+
+    data = safetensors.torch.save({key: value.detach().contiguous().cpu() for key, value in tensors.items()})
+    _write(path, data)
     return hashlib.sha256(data).hexdigest()
 
 
-def _read(path: Path, checksum: str) -> dict[str, Tensor]:
+def _read_tensors(path: Path, checksum: str) -> dict[str, Tensor]:
     import safetensors.torch
 
     data = path.read_bytes()
@@ -200,4 +220,4 @@ def _read(path: Path, checksum: str) -> dict[str, Tensor]:
 def save_batch(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Tensors that somebody has to look at, in one file."""
     with whole(path) as draft:
-        _write(draft, {key: value for key, value in tensors.items() if isinstance(value, Tensor)})
+        _write_tensors(draft, {key: value for key, value in tensors.items() if isinstance(value, Tensor)})

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from caspr_train import __version__
 from caspr_train.errors import CasprError, UsageError
+from caspr_train.failure import device_error
 from caspr_train.world import World
 
 if TYPE_CHECKING:  # torch takes seconds to import: each command imports what it needs
@@ -59,10 +60,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"caspr_train: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        print(f"caspr_train: {error}; nothing was loaded", file=sys.stderr)
+        print(f"caspr_train: {error}", file=sys.stderr)
         return 1
+    except RuntimeError as error:
+        known = device_error(error)
+        if known is None:
+            raise
+        print(f"caspr_train: {known}", file=sys.stderr)
+        return known.exit_code
     except KeyboardInterrupt:
-        print("caspr_train: interrupted; nothing was loaded", file=sys.stderr)
+        print("caspr_train: interrupted", file=sys.stderr)
         return 130
     return 0
 
@@ -126,6 +133,7 @@ def _train(
 ) -> Path:
     """Train, or find it trained already, and embed; the run's folder."""
     from caspr_train.bundle import Bundle
+    from caspr_train.files import alone_in
     from caspr_train.runs import expect_interrupted, identity, job_of, model_version, train_bundle
 
     ours = identity(marts, config)
@@ -133,26 +141,27 @@ def _train(
     if options.resume not in ("auto", "never"):
         run = Path(options.resume)
         expect_interrupted(run, ours)
-    if (run / "bundle").is_dir():
-        bundle = Bundle.load(run / "bundle")
-        print(f"this model is trained already (same data, config and code): {run}/bundle; delete it to train again")
-    else:
-        fitted = int(marts.fitted().sum())
-        print(
-            f"training preset {config.preset} on {processes}: {fitted:,} sequences, "
-            f"{config.epochs_for(fitted)} epochs, {processes.share_of(config.batch_size)}, learning rate "
-            f"{config.learning_rate:g} ({config.schedule}) for any number of processes",
-            flush=True,
-        )
-        job = job_of(marts, config, ours, options.resume != "never", options.checkpoint_minutes)
-        bundle = train_bundle(marts, job, processes, project, run)
-        metrics = bundle.metrics
-        print(
-            f"trained {metrics['parameters']:,} weights in {metrics['seconds']:.0f} s, "
-            f"{metrics['sequences_per_second']:,.0f} sequences/s",
-            flush=True,
-        )
-    _embed(bundle, marts, run, processes)
+    with alone_in(run):
+        if (run / "bundle").is_dir():
+            bundle = Bundle.load(run / "bundle")
+            print(f"this model is trained already (same data, config and code): {run}/bundle; delete it to train again")
+        else:
+            fitted = int(marts.fitted().sum())
+            print(
+                f"training preset {config.preset} on {processes}: {fitted:,} sequences, "
+                f"{config.epochs_for(fitted)} epochs, {processes.share_of(config.batch_size)}, learning rate "
+                f"{config.learning_rate:g} ({config.schedule}) for any number of processes",
+                flush=True,
+            )
+            job = job_of(marts, config, ours, options.resume != "never", options.checkpoint_minutes)
+            bundle = train_bundle(marts, job, processes, project, run)
+            metrics = bundle.metrics
+            print(
+                f"trained {metrics['parameters']:,} weights in {metrics['seconds']:.0f} s, "
+                f"{metrics['sequences_per_second']:,.0f} sequences/s",
+                flush=True,
+            )
+        _embed(bundle, marts, run, processes)
     return run
 
 
@@ -163,7 +172,7 @@ def embed(options: argparse.Namespace) -> None:
     """
     from caspr_train.bundle import Bundle
     from caspr_train.distributed import Processes
-    from caspr_train.files import scratch
+    from caspr_train.files import alone_in, scratch
     from caspr_train.runs import Marts, latest_run
 
     processes = Processes.choose(options.gpus, None)
@@ -175,9 +184,10 @@ def embed(options: argparse.Namespace) -> None:
         marts = Marts.read(warehouse, bundle, packed, with_known=options.changed)
         print(f"read {marts.describe()}", flush=True)
         run = _runs(options) / bundle.model_version
-        if not (run / "bundle").is_dir():
-            bundle.save(run / "bundle")  # so that the run's folder is whole wherever the bundle came from
-        _embed(bundle, marts, run, processes)
+        with alone_in(run):
+            if not (run / "bundle").is_dir():
+                bundle.save(run / "bundle")  # so that the run's folder is whole wherever the bundle came from
+            _embed(bundle, marts, run, processes)
     _load(run, warehouse)
 
 

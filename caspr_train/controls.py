@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ import torch
 from torch import Tensor
 
 from caspr_train.bundle import Bundle, shape_of
-from caspr_train.embedding import ROWS_A_GROUP, Embedder, lists
+from caspr_train.embedding import ROWS_A_GROUP, Embedder, Known, lists, look_up
 from caspr_train.files import whole
 from caspr_train.model import Caspr
 from caspr_train.sequences import PAD, Batch, PackedSequences, Windows
 from caspr_train.tasks.sample import is_sampled
 
+CONTROLS = ("random_encoder", "mean_pool")
 MOST_COLUMNS = 32  # of a categorical attribute in the mean of the raw events
 AT_ONCE = 4096  # sequences
 
@@ -39,10 +41,12 @@ def write_control_embeddings(
     bundle: Bundle,
     packed: Sequence[tuple[PackedSequences, pa.Table]],
     device: torch.device | str = "cpu",
+    known: Mapping[str, Mapping[datetime, Known]] | None = None,
 ) -> int:
     """Write both controls of the (sequences, keys), as they were packed, to a Parquet file; its rows.
 
-    Of those customers only who take part in measuring (tasks.sample): a bounded number at any size.
+    Of those customers only who take part in measuring (tasks.sample): a bounded number at any size. What is `known` by
+    control and cutoff is copied where the encoded input is the same, as write_customer_embeddings does.
     """
     customers = max(
         (max(pc.value_counts(keys["cutoff_at"]).field("counts").to_pylist()) for _, keys in packed), default=0
@@ -51,14 +55,16 @@ def write_control_embeddings(
     with whole(path) as draft, pq.ParquetWriter(draft, CONTROL_EMBEDDINGS) as writer:
         for sequences, keys in packed:
             with Embedder(untrained, sequences, device) as embedder:
-                pool = MeanPool(bundle, embedder.windows)
+                # Of the untrained vector everything, the columns that nothing is learnt for included.
+                sources: tuple[Embedder | MeanPool, ...] = (embedder, MeanPool(bundle, embedder.windows))
                 for start in range(0, len(sequences), ROWS_A_GROUP):
                     names = keys.slice(start, ROWS_A_GROUP).combine_chunks()
                     which = np.flatnonzero(is_sampled(names["customer_id"].to_pylist(), customers))
                     names, places = names.take(pa.array(which)), torch.from_numpy(which + start)
-                    # All of the untrained vector, the columns that nothing is learnt for included.
-                    untrained_vectors, means = embedder.vectors(places), pool.vectors(places)
-                    for control, vectors in (("random_encoder", untrained_vectors), ("mean_pool", means)):
+                    hashes = embedder.windows.input_hash(places)
+                    for control, source in zip(CONTROLS, sources, strict=True):
+                        same, vectors = look_up((known or {}).get(control, {}), names, hashes, source.width)
+                        vectors[~same] = source.vectors(places[torch.from_numpy(~same)])
                         table = {
                             "customer_id": names["customer_id"],
                             "cutoff_at": names["cutoff_at"],
@@ -96,6 +102,8 @@ class MeanPool:
                 table = torch.randn(values, MOST_COLUMNS, generator=generator) / MOST_COLUMNS**0.5
             table[PAD] = 0.0
             self.tables.append(table)
+        # Of the windows' numbers, and of the days before the cutoff.
+        self.width = 2 * (windows.sequences.numbers.shape[1] + 1) + sum(table.shape[1] for table in self.tables)
 
     def vectors(self, which: Tensor) -> np.ndarray:
         """[b, columns] float32 of the sequences `which` [b]."""

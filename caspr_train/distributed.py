@@ -6,14 +6,11 @@ same command: process 0 leads, the others follow until it launches work, and tak
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import secrets
 import signal
-import threading
-import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
@@ -24,7 +21,9 @@ import torch.multiprocessing as mp
 
 from caspr_train.errors import DataError, UsageError
 from caspr_train.failure import Failure, device_error
-from caspr_train.meeting import GRACE, TOKEN, join_group, leave_group
+from caspr_train.files import Locks
+from caspr_train.meeting import GRACE, LOOK_EVERY, TOKEN, join_group, leave_group
+from caspr_train.stopping import Stop, remembered
 
 if TYPE_CHECKING:
     from caspr_train.meeting import Meeting
@@ -181,26 +180,34 @@ def _spawn(work: Callable[..., Any], processes: Processes, folder: Path, argumen
     leftovers = [folder / MEETING_FILE, folder / FAILURE_FILE]
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
-    context = mp.spawn(_member, (processes, folder, work, arguments), nprocs=processes.count, join=False)
-    with _sigterm_passed_on(context.processes):
+    with remembered() as stop:
+        context = mp.spawn(_member, (Locks(), processes, folder, work, arguments), nprocs=processes.count, join=False)
+        passed_on = False
         try:
-            while not context.join(grace_period=GRACE):
-                pass
+            while not context.join(LOOK_EVERY, grace_period=GRACE):
+                if stop.told and not passed_on:
+                    # SIGTERM in any case: the terminal has sent its Ctrl-C to all, and a second one means now.
+                    passed_on = True
+                    for process in context.processes:
+                        if process.is_alive():
+                            process.terminate()
         except (mp.ProcessExitedException, mp.ProcessRaisedException) as error:
-            raise _first_failure(folder, context.processes, error) from None
+            raise _first_failure(folder, context.processes, error, stop) from None
         finally:
-            for process in context.processes:  # none is left but after a Ctrl-C
-                process.join(GRACE)
+            for process in context.processes:  # none is left but after a second Ctrl-C
                 process.kill()
+                process.join()
             for leftover in leftovers:
                 leftover.unlink(missing_ok=True)
 
 
-def _first_failure(folder: Path, members: list[Any], error: Exception) -> Exception:
+def _first_failure(folder: Path, members: list[Any], error: Exception, stop: Stop) -> BaseException:
     file = folder / FAILURE_FILE
     failure = Failure.from_json(file.read_text()) if file.is_file() and file.stat().st_size else None
     if failure is not None and not failure.is_lost:
         return failure.as_error()
+    if stop.told == signal.SIGINT:
+        return KeyboardInterrupt()
     # Nobody said more than that another is gone. The system ends with SIGKILL; SIGTERM may have come from here.
     ended = [(rank, member.exitcode) for rank, member in enumerate(members) if (member.exitcode or 0) < 0]
     if not ended:
@@ -212,26 +219,9 @@ def _first_failure(folder: Path, members: list[Any], error: Exception) -> Except
     )
 
 
-@contextlib.contextmanager
-def _sigterm_passed_on(members: list[Any]) -> Iterator[None]:
-    """SIGTERM to the starting process goes to its processes: they stop in their own way, and it with them."""
-
-    def pass_on(number: int, frame: types.FrameType | None) -> None:
-        for member in members:
-            if member.is_alive():
-                member.terminate()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, pass_on)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _member(rank: int, processes: Processes, folder: Path, work: Callable[..., Any], arguments: tuple) -> None:
+def _member(
+    rank: int, _: Locks, processes: Processes, folder: Path, work: Callable[..., Any], arguments: tuple
+) -> None:
     device = torch.device("cuda", rank) if processes.gpus else torch.device("cpu")
     try:
         device = _device(processes, rank)

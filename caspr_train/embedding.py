@@ -163,7 +163,7 @@ def write_customer_embeddings(
                     which = torch.arange(start, min(start + ROWS_A_GROUP, len(sequences)))
                     names = keys.slice(start, len(which)).combine_chunks()
                     hashes = embedder.windows.input_hash(which)
-                    same, vectors = _known(known or {}, names, hashes, embedder.width)
+                    same, vectors = look_up(known or {}, names, hashes, embedder.width)
                     vectors[~same] = embedder.vectors(which[torch.from_numpy(~same)])
                     table = {
                         "customer_id": names["customer_id"],
@@ -178,7 +178,7 @@ def write_customer_embeddings(
     return said
 
 
-def _known(
+def look_up(
     known: Mapping[datetime, Known], keys: pa.Table, hashes: np.ndarray, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which rows [b] bool of the keys are known, and all vectors [b, width], zero where not; see Known."""

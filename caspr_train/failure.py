@@ -13,7 +13,8 @@ from caspr_train.errors import CasprError, DataError
 DEVICE_ERRORS = (
     (
         r"out of memory",
-        "{where} is out of memory ({said}); use a smaller --batch-size, more GPUs, or end what else runs there",
+        "{where} is out of memory ({said}); end what else runs there, train with a smaller --batch-size or on more "
+        "GPUs, or embed with --gpus 0",
     ),
     (
         r"busy or unavailable|DevicesUnavailable|all CUDA-capable devices are busy",
@@ -63,14 +64,14 @@ class Failure:
     def of(cls, error: BaseException, rank: int, count: int, device: str, host: str = "") -> Failure:
         """What process `rank` of `count` has to say about `error`, which it met while it worked on `device`."""
         if isinstance(error, KeyboardInterrupt):
-            return cls(rank, count, host, "interrupted; nothing was loaded", 130, None)
+            return cls(rank, count, host, "interrupted", 130, None)
         known = error if isinstance(error, CasprError) else device_error(error, device)
         if known is not None:
             return cls(rank, count, host, str(known), known.exit_code, None)
         if is_lost_connection(error):
             return cls(rank, count, host, lost("another process"), DataError.exit_code, None, is_lost=True)
         if isinstance(error, OSError):
-            return cls(rank, count, host, f"{error}; nothing was loaded", DataError.exit_code, None)
+            return cls(rank, count, host, str(error), DataError.exit_code, None)
         trace = "".join(traceback.format_exception(error))
         return cls(rank, count, host, f"{type(error).__name__}: {error}", DataError.exit_code, trace)
 
@@ -89,17 +90,17 @@ class Failure:
         """One line, or for a bug the traceback and then one line."""
         return (self.trace or "") + self.said
 
-    def as_error(self) -> Exception:
+    def as_error(self) -> BaseException:
         """The error to raise in the process that started the others."""
         if self.trace:
             return RuntimeError(f"process {self.rank} of {self.count} failed\n\n{self.trace}")
         if self.exit_code == 130:
-            return DataError(str(self))
+            return KeyboardInterrupt(str(self))
         kinds = {kind.exit_code: kind for kind in (CasprError, *CasprError.__subclasses__())}
         return kinds.get(self.exit_code, DataError)(str(self))
 
 
-def device_error(error: BaseException, device: str) -> DataError | None:
+def device_error(error: BaseException, device: str = "") -> DataError | None:
     """One line for a GPU that is full, busy, missing or lost; None for every other error."""
     text = str(error)
     if not isinstance(error, RuntimeError) or not DEVICE_LIBRARY.search(f"{type(error).__name__} {text}"):

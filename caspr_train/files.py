@@ -1,14 +1,17 @@
-"""Files and folders that are whole or not there, and folders that do not outlive their process."""
+"""Files and folders that are whole or not there, and folders that belong to one process."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing.reduction import DupFd
 from pathlib import Path
+from typing import Any, TextIO
 
 from caspr_train.errors import DataError
 
@@ -57,7 +60,7 @@ def scratch(parent: Path) -> Iterator[Path]:
             f"{parent} cannot be written ({error.strerror}); expected a folder for the runs: name another with --runs"
         ) from None
     try:
-        with lock:
+        with _held_by_all(lock):
             with suppress(OSError):  # on a file system without locks nothing is taken for left
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield folder
@@ -78,3 +81,68 @@ def _remove_if_left(folder: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
     except OSError:  # held, or without a lock yet
         return
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Have `folder`, which is made if need be, to this process and those that it spawns until the block ends.
+
+    Left empty, it is removed. DataError: another process has it.
+    """
+    with _held_by_all(_take(folder)):
+        try:
+            yield
+        finally:
+            (folder / LOCK).unlink(missing_ok=True)
+            with suppress(OSError):  # there is something else in it
+                folder.rmdir()
+
+
+def _take(folder: Path) -> TextIO:
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = (folder / LOCK).open("a+")
+        except FileNotFoundError:  # who had the folder has just removed it
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise DataError(
+                f"{folder} is in use by {lock.read() or 'another process'}, or by what it started; wait until that has "
+                "ended, or end it, and run the same command again"
+            ) from None
+        except OSError:  # a file system without locks: nobody is kept out
+            pass
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock.fileno()), os.stat(folder / LOCK)):
+                lock.truncate(0)
+                lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+                lock.flush()
+                return lock
+        lock.close()  # of a file that is gone by now: it would keep nobody out
+
+
+_held: list[TextIO] = []
+
+
+@contextmanager
+def _held_by_all(lock: TextIO) -> Iterator[None]:
+    """In the block the lock goes to the processes that are spawned, too; at its end it is given back here."""
+    with lock:
+        _held.append(lock)
+        try:
+            yield
+        finally:
+            _held.remove(lock)
+
+
+class Locks:
+    """What this process has locked. Sent to a process that it spawns, it stays locked until both have ended: what a
+    killed process started may still write there."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        for lock in _held:
+            DupFd(lock.fileno())  # open in the other process under the same number: nothing is left to do there
+        return Locks, ()

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import chain
@@ -28,7 +27,7 @@ import caspr_train
 from caspr_train import checkpoint
 from caspr_train.bundle import Bundle, shape_of
 from caspr_train.config import Config
-from caspr_train.controls import write_control_embeddings
+from caspr_train.controls import CONTROLS, write_control_embeddings
 from caspr_train.distributed import Processes, launch
 from caspr_train.embedding import (
     EmbeddedRows,
@@ -90,7 +89,7 @@ class Marts:
     cutoffs: list[PackedCutoff]
     horizon_seconds: int
     watermark: datetime | None
-    known: dict[datetime, Path] = field(default_factory=dict)  # files of loaded vectors by cutoff, see read
+    known: dict[str, dict[datetime, Path]] = field(default_factory=dict)  # files of loaded vectors, see read
 
     @classmethod
     def read(cls, warehouse: Warehouse, encode_by: Config | Bundle, folder: Path, with_known: bool = False) -> Marts:
@@ -98,7 +97,7 @@ class Marts:
 
         The encoding is fitted on the train cutoffs, or is the bundle's if its schema is the same. Rows are streamed,
         once for the encoding and once to pack them: memory does not grow with the marts. `with_known` takes along the
-        vectors that the bundle's version has in the database.
+        vectors that the bundle's version has in the database, of "customer" and of each of CONTROLS, by cutoff.
         """
         config = encode_by.config if isinstance(encode_by, Bundle) else encode_by
         with warehouse.reading() as reader:
@@ -130,11 +129,17 @@ class Marts:
                     at = ", ".join(map(str, cutoffs))
                     raise DataError(f"{warehouse}, {role} cutoff {at}: {error}") from None
                 packed.append(PackedCutoff(cutoffs[-1], role, target))
-            known = {}
+            known: dict[str, dict[datetime, Path]] = {}
             if with_known and isinstance(encode_by, Bundle):
-                for place, at in enumerate(row["cutoff_at"] for row in rows):
-                    known[at] = folder / f"known-{place}.arrow"
-                    write_known(known[at], reader.embeddings(encode_by.model_version, at))
+                version = encode_by.model_version
+                for place, row in enumerate(rows):
+                    at = row["cutoff_at"]
+                    loaded = {"customer": reader.embeddings(version, at)}
+                    if row["role"] != "score":
+                        loaded |= {control: reader.control_embeddings(version, at, control) for control in CONTROLS}
+                    for name, batches in loaded.items():
+                        path = known.setdefault(name, {})[at] = folder / f"known-{place}-{name}.arrow"
+                        write_known(path, batches)
             horizon = rows[0]["horizon_ends_at"] - rows[0]["cutoff_at"]  # the same for all cutoffs
             return cls(encoding, packed, int(horizon.total_seconds()), reader.watermark(), known)
 
@@ -187,7 +192,7 @@ def train_bundle(
     project: DbtProject,
     run: Path,
 ) -> Bundle:
-    """Train on the train cutoffs and write `run`/bundle.
+    """Train on the train cutoffs and write `run`/bundle; `run` is this process's alone (files.alone_in).
 
     A training that is interrupted leaves `run`/training with its checkpoints, from which the next one goes on (see
     trainer.train), and no bundle. Its log ends in the run's folder.
@@ -218,8 +223,6 @@ def train_bundle(
         packed.unlink(missing_ok=True)
         if not checkpoint.found(work / "checkpoints") and not list(work.glob("not-finite-*")):
             shutil.rmtree(work, ignore_errors=True)
-            with suppress(OSError):  # there is something else in it
-                run.rmdir()
     fitted, lengths = marts.fitted(), np.diff(marts.train.sequences.offsets.numpy())
     metrics |= {
         "customers": count_customers(marts.train.keys, fitted),
@@ -252,12 +255,15 @@ def job_of(marts: Marts, config: Config, identity: dict[str, Any], resume: bool,
 
 
 def expect_interrupted(run: Path, ours: dict[str, Any]) -> None:
-    """DataError unless the run's folder holds a checkpoint of the training of this identity."""
+    """DataError unless the run's folder holds a whole checkpoint of the training of this identity."""
     folder = run / "training" / "checkpoints"
-    newest = checkpoint.found(folder)
-    if not newest:
-        raise DataError(f"--resume {run}: no checkpoint in {folder}; expected the folder of an interrupted run")
-    checkpoint.expect_same(run, json.loads(newest[0].description.read_text())["identity"], ours)
+    kept, damaged = checkpoint.read(folder)
+    if kept is None:
+        raise DataError(
+            "; ".join([f"--resume {run}: no whole checkpoint in {folder}", *damaged])
+            + "; expected the folder of an interrupted run"
+        )
+    checkpoint.expect_same(run, kept.identity, ours)
 
 
 def write_embeddings(bundle: Bundle, marts: Marts, run: Path, device: torch.device | str) -> tuple[EmbeddedRows, int]:
@@ -268,12 +274,14 @@ def write_embeddings(bundle: Bundle, marts: Marts, run: Path, device: torch.devi
     run.mkdir(parents=True, exist_ok=True)
     now = _now()
     packed = ((cutoff.sequences, cutoff.keys) for cutoff in marts.cutoffs)
-    known = {at: Known.load(path) for at, path in marts.known.items()}
-    customers = write_customer_embeddings(run / "customer_embeddings.parquet", bundle, packed, now, device, known)
+    known = {name: {at: Known.load(path) for at, path in paths.items()} for name, paths in marts.known.items()}
+    customers = write_customer_embeddings(
+        run / "customer_embeddings.parquet", bundle, packed, now, device, known.get("customer")
+    )
     items = write_item_embeddings(run / "item_embeddings.parquet", bundle, now)
     # Nothing is measured at the score cutoff.
     measured = [(cutoff.sequences, cutoff.keys) for cutoff in marts.cutoffs if cutoff.role != "score"]
-    write_control_embeddings(run / "control_embeddings.parquet", bundle, measured, device)
+    write_control_embeddings(run / "control_embeddings.parquet", bundle, measured, device, known)
     _write_training_run(bundle, run / "training_runs.parquet")
     return customers, items
 

@@ -59,6 +59,14 @@ def wait_for_ever(rank: int, count: int, device: torch.device, folder: Path) -> 
     time.sleep(3600)
 
 
+def wait_for_leave(rank: int, count: int, device: torch.device, folder: Path) -> None:
+    """As a process that writes its checkpoint does: Ctrl-C, and the end of who started it, find it busy."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    (folder / f"waiting.{os.getpid()}").touch()
+    while not (folder / "leave").exists():
+        time.sleep(0.05)
+
+
 WORKS = {work.__name__: work for work in (keep_weights, threads, fail_on_one, stuck_while_one_fails)}
 
 

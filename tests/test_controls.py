@@ -14,6 +14,7 @@ from caspr_train import controls
 from caspr_train.bundle import Bundle, shape_of
 from caspr_train.config import preset
 from caspr_train.controls import MeanPool, untrained_bundle, write_control_embeddings
+from caspr_train.embedding import Known, write_known
 from caspr_train.encoding import Encoding
 from caspr_train.learner import Job, Learner
 from caspr_train.model import Caspr
@@ -87,3 +88,54 @@ def test_only_who_takes_part_in_measuring_has_controls(tmp_path, monkeypatch):
     chosen = {c for c in keys["customer_id"].to_pylist() if int(hashlib.md5(c.encode()).hexdigest()[:8], 16) < 2**30}
     assert set(few["customer_id"].to_pylist()) == chosen and rows == 4 * len(chosen) and 10 < len(chosen) < 60
     assert write_control_embeddings(path, bundle, []) == 0
+
+
+def test_only_who_changed_is_worked_out_and_the_file_is_that_of_a_full_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(controls, "ROWS_A_GROUP", 64)
+    monkeypatch.setattr(controls, "is_sampled", lambda ids, customers: sample.is_sampled(ids, customers, 80))
+    bundle = bundle_of()
+    activities, profiles = marts(150, seed=5)
+
+    def full(name: str) -> pa.Table:
+        packed = pack(activities, profiles, bundle.encoding)
+        write_control_embeddings(tmp_path / name, bundle, [packed])
+        return pq.read_table(tmp_path / name)
+
+    before = full("before.parquet")
+    sequences, keys = pack(activities, profiles, bundle.encoding)
+    hashes = Windows(sequences, 7, bundle.encoding.days_scaler).input_hash(torch.arange(len(sequences)))
+    hash_of = dict(zip(keys["customer_id"].to_pylist(), hashes.tolist(), strict=True))
+
+    def known() -> dict[str, dict[datetime, Known]]:
+        found = {}
+        for control in controls.CONTROLS:
+            rows = before.filter(pa.compute.equal(before["control"], control))
+            rows = rows.append_column("input_hash", pa.array([hash_of[c] for c in rows["customer_id"].to_pylist()]))
+            write_known(tmp_path / control, rows.select(["customer_id", "input_hash", "embedding"]).to_batches())
+            found[control] = {datetime(2025, 1, 1): Known.load(tmp_path / control)}
+        return found
+
+    # Some are gone, so that others are drawn too; one bought another thing before the cutoff.
+    names = activities["customer_id"].to_numpy()
+    sampled = sorted(set(before["customer_id"].to_pylist()))
+    one, gone = sampled[-3], sampled[0]
+    values = activities["activity_type"].to_pylist()
+    last = int(np.flatnonzero(names == one)[-1])
+    values[last] = "ticket" if values[last] != "ticket" else "visit"
+    activities = activities.set_column(5, "activity_type", pa.array(values)).filter(pa.array(names > gone))
+    profiles = profiles.filter(pa.compute.greater(profiles["customer_id"], gone))
+    after = full("after.parquet")
+    drawn = set(after["customer_id"].to_pylist()) - set(sampled)
+
+    asked = []
+    for source in (controls.Embedder, MeanPool):
+
+        def vectors(self, which, of=source.vectors):
+            asked.append(len(which))
+            return of(self, which)
+
+        monkeypatch.setattr(source, "vectors", vectors)
+    packed = pack(activities, profiles, bundle.encoding)
+    write_control_embeddings(tmp_path / "changed.parquet", bundle, [packed], known=known())
+    assert sum(asked) == 2 * (1 + len(drawn))
+    assert pq.read_table(tmp_path / "changed.parquet").equals(after)

@@ -20,10 +20,13 @@ import safetensors.torch
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from caspr_train.bundle import Bundle
+from caspr_train.cli import main
 from caspr_train.config import preset
 from caspr_train.distributed import Processes, _from_json, _to_json, launch, wait_for_all
 from caspr_train.errors import DataError, UsageError
 from caspr_train.failure import Failure
+from caspr_train.files import alone_in
 from caspr_train.trainer import Job
 from caspr_train.world import World
 from tests.frames import training_folder
@@ -217,7 +220,7 @@ GPU_ERRORS = [
     (CUDA_SAYS.format("uncorrectable ECC error encountered"), r"GPU 3 is lost .*start again without it"),
     (
         "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which 1 is free.",
-        r"GPU 3 is out of memory \(CUDA out of memory\); use a smaller --batch-size",
+        r"GPU 3 is out of memory \(CUDA out of memory\); end what else runs there, train with a smaller --batch-size",
     ),
     ("NCCL error in: x.cpp:1, invalid usage\nDuplicate GPU detected : rank 0 and rank 1", r"given to two processes"),
 ]
@@ -233,7 +236,7 @@ def test_what_a_gpu_says_becomes_one_line(said, message):
 
 def test_a_full_disk_is_one_line():
     failure = Failure.of(OSError(28, "No space left on device"), 1, 2, "cpu")
-    assert failure.said == "process 1 of 2: [Errno 28] No space left on device; nothing was loaded"
+    assert failure.said == "process 1 of 2: [Errno 28] No space left on device"
     assert failure.trace is None and failure.exit_code == 1
 
 
@@ -244,6 +247,34 @@ def test_a_bug_is_not_mistaken_for_a_broken_gpu():
         KeyError("CUDA"),
     ):
         assert Failure.of(error, 0, 2, "cuda:0").trace
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (torch.OutOfMemoryError(GPU_ERRORS[4][0]), 1, "the GPU is out of memory (CUDA out of memory); end what else"),
+        (RuntimeError(GPU_ERRORS[0][0]), 1, "the GPU is busy (CUDA error: CUDA-capable device"),
+        (OSError(28, "No space left on device"), 1, "[Errno 28] No space left on device\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_whatever_command_it_meets_it_is_one_line_that_says_only_what_is_known(monkeypatch, capsys, error, code, said):
+    def fails(folder: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(Bundle, "load", fails)
+    assert main(["embed", "--gpus", "0", "--bundle", "somewhere"]) == code
+    err = capsys.readouterr().err
+    assert err.startswith(f"caspr_train: {said}") and err.count("\n") == 1
+
+
+def test_a_bug_of_a_command_shows_where_it_is(monkeypatch):
+    def fails(folder: Path) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access")
+
+    monkeypatch.setattr(Bundle, "load", fails)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        main(["embed", "--gpus", "0", "--bundle", "somewhere"])
 
 
 SPAWNED_FAILURES = [
@@ -266,28 +297,68 @@ def test_a_process_that_fails_ends_the_others_and_is_heard(tmp_path, work, how, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_sigterm_to_the_starting_process_ends_its_processes_too(tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from caspr_train.distributed import Processes, launch\n"
-        "from tests.member import wait_for_ever\n"
-        "if __name__ == '__main__':\n"
-        "    folder = Path(sys.argv[1]); launch(wait_for_ever, Processes(0, 2), folder, folder)\n"
-    )
-    script = tmp_path / "start.py"
-    script.write_text(code)
-    process = subprocess.Popen(
-        [sys.executable, script, tmp_path], cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True
-    )
-    pids = []
+STARTER = """
+import sys
+from pathlib import Path
+from caspr_train.distributed import Processes, launch
+from caspr_train.files import alone_in
+from tests import member
+if __name__ == "__main__":
+    folder = Path(sys.argv[2])
+    with alone_in(folder):
+        launch(getattr(member, sys.argv[1]), Processes(0, 2), folder, folder)
+"""
+
+
+def start(work: str, folder: Path, script: Path) -> tuple[subprocess.Popen, list[int]]:
+    """A process that has two processes do the work, and their ids once both wait."""
+    script.write_text(STARTER)
+    command = [sys.executable, script, work, folder]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
+    pids: list[int] = []
     while len(pids) < 2:
         assert process.poll() is None
         time.sleep(0.1)
-        pids = [int(file.suffix[1:]) for file in tmp_path.glob("waiting.*")]
+        pids = [int(file.suffix[1:]) for file in folder.glob("waiting.*")]
+    return process, pids
+
+
+def test_sigterm_to_the_starting_process_ends_its_processes_too(tmp_path):
+    process, pids = start("wait_for_ever", tmp_path / "run", tmp_path / "start.py")
     process.terminate()
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1 and "process 0 of 2 was ended by SIGTERM" in said
     for pid in pids:
         assert not Path("/proc", str(pid)).exists()
+
+
+def test_a_run_has_one_owner_and_what_a_killed_one_started_still_owns_it(tmp_path):
+    run = tmp_path / "run"
+    process, _ = start("wait_for_leave", run, tmp_path / "start.py")
+    in_use = rf"^{run} is in use by process {process.pid} on \S+, or by what it started"
+    with pytest.raises(DataError, match=in_use), alone_in(run):
+        pass
+    process.kill()
+    process.wait()
+    with pytest.raises(DataError, match=in_use), alone_in(run):
+        pass
+    (run / "leave").touch()
+    until = time.monotonic() + 60
+    while True:
+        try:
+            with alone_in(run):
+                assert (run / "lock").read_text().startswith(f"process {os.getpid()} on ")
+            break
+        except DataError:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    assert not (run / "lock").exists() and (run / "leave").exists()
+
+
+def test_a_folder_that_its_owner_leaves_empty_is_gone(tmp_path):
+    with alone_in(tmp_path / "runs" / "one"):
+        assert (tmp_path / "runs" / "one").is_dir()
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_a_gpu_that_fails_the_only_process_is_one_line_too(tmp_path):

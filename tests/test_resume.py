@@ -21,6 +21,7 @@ from caspr_train.config import Config, preset
 from caspr_train.distributed import Processes, launch
 from caspr_train.errors import DataError
 from caspr_train.learner import ORDER, Learner, draws
+from caspr_train.runs import expect_interrupted
 from caspr_train.sequences import load_held_out
 from caspr_train.stopping import Stopped
 from caspr_train.trainer import Job, train
@@ -46,11 +47,29 @@ if __name__ == "__main__":
         print(f"caspr_train: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
 """
+# Processes that finish a step which never ends.
+STUCK = """
+import os, signal, sys, time
+from pathlib import Path
+from caspr_train.distributed import Processes, launch
+def stuck(rank, count, device, folder):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    (folder / f"waiting.{os.getpid()}").touch()
+    time.sleep(3600)
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    try:
+        launch(stuck, Processes(0, 2), folder, folder)
+    except KeyboardInterrupt:
+        print("caspr_train: interrupted", file=sys.stderr)
+        sys.exit(130)
+"""
 
 
 def prepared(folder: Path, config: Config, minutes: float = 0.0, **options) -> Job:
     """A folder to train in, with a checkpoint after every step unless said otherwise."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     job = training_folder(folder, config, **options)
     job = replace(job, identity={"data": "made up", **config.as_dict()}, checkpoint_minutes=minutes)
     (folder / "job.json").write_text(json.dumps(asdict(job)))
@@ -143,8 +162,23 @@ def test_from_every_checkpoint_it_goes_on_to_the_same_weights_and_history(tmp_pa
         assert same(weights(folder), weights(tmp_path / "whole")), last
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_told_to_stop_it_leaves_a_checkpoint_and_a_code_of_its_own(tmp_path, processes):
+def terminate(process: subprocess.Popen) -> None:
+    process.terminate()
+
+
+def interrupt(process: subprocess.Popen) -> None:
+    """Ctrl-C, as a terminal sends it: to all processes of the group."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def interrupt_alone(process: subprocess.Popen) -> None:
+    process.send_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("processes", "stop"), [(1, terminate), (1, interrupt), (2, terminate), (2, interrupt), (2, interrupt_alone)]
+)
+def test_told_to_stop_it_leaves_a_checkpoint_and_a_code_of_its_own(tmp_path, processes, stop):
     config = preset("paper", **SMALL, epochs=30, batch_size=64)
     for name in ("whole", "stopped"):
         prepared(tmp_path / name, config, customers=260, minutes=60.0)
@@ -152,7 +186,7 @@ def test_told_to_stop_it_leaves_a_checkpoint_and_a_code_of_its_own(tmp_path, pro
     process = begin(tmp_path / "stopped", processes)
     wait_for(tmp_path / "stopped", process, 5)  # the end of the first epoch
     time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    stop(process)
     said = process.communicate()[1]
     assert process.returncode == 75, said
     assert "told to stop at step" in said and "the same command goes on" in said and "Traceback" not in said
@@ -190,6 +224,23 @@ def test_told_to_stop_at_its_end_it_leaves_and_going_on_is_to_finish_without_a_s
     assert same(weights(tmp_path / "stopped"), weights(tmp_path / "whole"))
 
 
+def test_a_second_ctrl_c_ends_it_at_once(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "program.py").write_text(STUCK)
+    process = begin(folder, 2)
+    while len(waiting := list(folder.glob("waiting.*"))) < 2 and process.poll() is None:
+        time.sleep(0.05)
+    interrupt(process)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    interrupt(process)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and said == "caspr_train: interrupted\n"
+    for file in waiting:
+        assert not Path("/proc", file.suffix[1:]).exists()
+
+
 def fitted(folder: Path, job: Job) -> dict:
     launch(train, Processes(0, 1), folder, folder, job)
     return json.loads((folder / "metrics.json").read_text())
@@ -205,20 +256,46 @@ def changed(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("damage", [cut_short, changed, Path.unlink])
-def test_a_damaged_checkpoint_is_said_and_the_one_before_it_serves(tmp_path, capfd, damage):
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("damage", "file"),
+    [(damage, file) for damage in (cut_short, changed, emptied) for file in ("tensors", "description")]
+    + [(Path.unlink, "tensors")],
+)
+def test_a_damaged_checkpoint_is_said_and_the_one_before_it_serves(tmp_path, capfd, damage, file):
     config = preset("paper", **SMALL, epochs=4, batch_size=64)
-    job = prepared(tmp_path / "run", config, customers=200)
-    fitted(tmp_path / "run", job)
-    expected = weights(tmp_path / "run")
-    kept = checkpoint.found(tmp_path / "run" / "checkpoints")
+    run = tmp_path / "run"
+    job = prepared(run / "training", config, customers=200)
+    fitted(run / "training", job)
+    expected = weights(run / "training")
+    kept = checkpoint.found(run / "training" / "checkpoints")
     assert len(kept) == 2 and kept[0].step > kept[1].step
-    damage(kept[0].tensors)
+    damage(getattr(kept[0], file))
+    expect_interrupted(run, job.identity)
     capfd.readouterr()
-    assert fitted(tmp_path / "run", job)["resumed"] == 1
+    assert fitted(run / "training", job)["resumed"] == 1
     said = capfd.readouterr().err
-    assert f"{kept[0].tensors} is damaged" in said and "the one before it" in said
-    assert same(weights(tmp_path / "run"), expected)
+    assert f"{kept[0].tensors.with_suffix('')} is damaged" in said
+    assert f"; going on from that of step {kept[1].step}\n" in said
+    assert same(weights(run / "training"), expected)
+
+
+def test_where_every_checkpoint_is_damaged_it_begins_anew_and_says_so(tmp_path, capfd):
+    run = tmp_path / "run"
+    job = prepared(run / "training", preset("paper", **SMALL, epochs=2, batch_size=64), customers=200)
+    fitted(run / "training", job)
+    expected = weights(run / "training")
+    one, two = checkpoint.found(run / "training" / "checkpoints")
+    cut_short(one.description), cut_short(two.tensors)
+    with pytest.raises(DataError, match=rf"--resume {run}: no whole checkpoint in .*{one.tensors.stem} is damaged"):
+        expect_interrupted(run, job.identity)
+    capfd.readouterr()
+    assert fitted(run / "training", job)["resumed"] == 0
+    assert capfd.readouterr().err.splitlines()[0].endswith("; beginning anew")
+    assert same(weights(run / "training"), expected)
 
 
 def test_a_checkpoint_of_another_training_is_refused_by_the_keys_that_differ(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from caspr_train.files import alone_in
 from caspr_train.simulate import write_shop
 from caspr_train.tasks.representations import BLOCKS
 from tests.projects import BIN, ROOT, Project, copy_package
@@ -198,6 +200,7 @@ def test_a_locked_database_is_waited_for_and_the_embeddings_are_kept(project):
 
 
 VECTORS = "select customer_id, cutoff_at, embedding, input_hash from main_trained.customer_embeddings"
+CONTROLS = "select * from main_trained.control_embeddings order by all"
 
 
 def write(project: Project, *statements: str) -> None:
@@ -229,7 +232,7 @@ def test_old_versions_stay_until_they_are_pruned(project):
 
 def test_only_who_changed_is_embedded_and_the_table_equals_a_full_run(project):
     project.caspr("embed", "--gpus", "0")
-    full = project.rows(VECTORS + " order by all")
+    full, whole = project.rows(VECTORS + " order by all"), project.rows(CONTROLS)
     said = project.caspr("embed", "--gpus", "0", "--changed")
     assert "embedded 0 customers x cutoffs and" in said and f"; {len(full):,} have not changed" in said
     assert project.rows(VECTORS + " order by all") == full
@@ -252,10 +255,11 @@ def test_only_who_changed_is_embedded_and_the_table_equals_a_full_run(project):
     said = project.caspr("embed", "--gpus", "0", "--changed")
     assert f"embedded {1 + of_two} customers x cutoffs" in said, said
     assert f"; {len(full) - of_gone - of_two - 1:,} have not changed" in said
-    changed = project.rows(VECTORS + " order by all")
+    changed, controls = project.rows(VECTORS + " order by all"), project.rows(CONTROLS)
     assert changed != full and {row[0] for row in full} - {row[0] for row in changed} == {gone}
     project.caspr("embed", "--gpus", "0")
     assert project.rows(VECTORS + " order by all") == changed
+    assert project.rows(CONTROLS) == controls != whole
     project.dbt("run", "--quiet", "--full-refresh", "--select", "activity_sequences", "customer_profiles")
     project.caspr("embed", "--gpus", "0", "--changed")
     assert project.rows(VECTORS + " order by all") == full
@@ -341,6 +345,8 @@ def test_a_training_told_to_stop_is_gone_on_with_by_the_same_command(project):
     assert not (run / "bundle").exists() and not list(run.glob("training/packed"))
     other = ("--seed", "10", "--resume", str(run))
     project.caspr_fails(1, r"belongs to another training: seed is 9 there and 10 here", *command, *other)
+    with alone_in(run):
+        project.caspr_fails(1, rf"{run} is in use by process {os.getpid()} on ", *command)
     project.caspr(*command)
     lines = [json.loads(line) for line in (run / "training.jsonl").read_text().splitlines()]
     assert [line["resumed"] for line in lines if line["event"] in ("begin", "end")] == [0, 1, 1]

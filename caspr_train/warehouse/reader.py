@@ -74,6 +74,18 @@ class Reader:
             f"order by {self.by_customer}"
         )
 
+    def control_embeddings(self, model_version: str, cutoff: datetime, control: str) -> Iterator[pa.RecordBatch]:
+        """The same of a control, with the input_hash of the customer's vector: both were loaded together."""
+        version = model_version.replace("'", "''")
+        return self.stream(
+            "select customer_id, input_hash, embedding from (select controls.customer_id, input_hash, "
+            f"controls.embedding from {self.project.source('control_embeddings')} as controls "
+            f"join {self.project.source('customer_embeddings')} as loaded on controls.customer_id = loaded.customer_id "
+            "and controls.model_version = loaded.model_version and controls.cutoff_at = loaded.cutoff_at "
+            f"where controls.model_version = '{version}' and controls.cutoff_at = {_instant(cutoff)} "
+            f"and controls.control = '{control}' and input_hash is not null) as known order by {self.by_customer}"
+        )
+
     def watermark(self) -> datetime | None:
         """The time of the latest activity that any sequence holds."""
         return self.query("select max(occurred_at) as latest from {activity_sequences}")["latest"][0].as_py()
