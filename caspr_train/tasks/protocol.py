@@ -403,10 +403,10 @@ def _fit(
     why = _why_base_rate(x, y, target)
     if why:
         return learners.base_rate(y), f"{target.score} is the base rate: {why}"
-    is_apart = sample.is_apart(marts.rows["customer_id"].iloc[rows])
+    customers = marts.rows["customer_id"].iloc[rows]
     few = min(y.sum(), (~y).sum()) if target.is_boolean else len(y)
     remark = f"{target.score} rests on {few} labels of the rarer kind, and is unsure" if few < FEW_LABELS else ""
-    return learners.fit(learner, x, y, is_apart, seed), remark
+    return learners.fit(learner, x, y, customers, seed), remark
 
 
 def _why_base_rate(x: np.ndarray, y: np.ndarray, target: Target) -> str:
