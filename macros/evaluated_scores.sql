@@ -15,7 +15,7 @@
         {{ one.outcome }} as outcome
         {%- endif %}
     from {{ caspr.scored(one.task ~ '_evaluation') }}
-    where not is_control
+    where not is_control and {{ one.score }} is not null
     {%- if not loop.last %}
     union all
     {%- endif %}

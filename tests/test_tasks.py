@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import brier_score_loss, log_loss, mean_squared_error, roc_auc_score
 
 from caspr_train.errors import DataError
-from caspr_train.tasks import learners, protocol, sample
+from caspr_train.tasks import bg_nbd, learners, protocol, sample
 from caspr_train.tasks.churn import CHURN
 from caspr_train.tasks.lifetime_value import LIFETIME_VALUE
 from caspr_train.tasks.performance import performance
@@ -344,6 +344,8 @@ def test_where_there_are_very_many_customers_a_sample_takes_part_and_everybody_i
     evaluation = evaluate(untrained(tables), CHURN)
     assert 70 < len(expected) < 130
     assert set(evaluation["customer_id"]) == expected
+    said = [f"{what} about 100 of 300 customers, chosen by a hash of the key" for what in ("fitted on", "measured on")]
+    assert evaluation["note"].str.startswith("; ".join(said)).all()
     assert score(untrained(tables), CHURN)["customer_id"].nunique() == 300
 
 
@@ -370,7 +372,7 @@ def test_scores_do_not_depend_on_the_chunks_they_are_made_in(tables, monkeypatch
 def test_without_anything_measured_the_scores_rest_on_rfm_and_say_so(tables):
     scores = score(untrained(tables), CHURN)
     assert set(zip(scores["learner"], scores["representation"], strict=True)) == {("lightgbm", "rfm")}
-    assert scores["note"].eq("nothing was measured yet").all()
+    assert scores["note"].eq("no champion yet: auroc was not measured, or is not defined where it was").all()
 
 
 @pytest.mark.parametrize(("representation", "instead"), [("caspr", "rfm"), ("caspr_rfm_content", "rfm_content")])
@@ -623,6 +625,36 @@ def test_lifetime_value_finds_the_planted_revenue(tables):
     mine = evaluation.query("learner == 'lightgbm' and representation == 'rfm'")
     expected = mean_squared_error(mine["future_revenue"], mine["predicted_revenue"]) ** 0.5
     assert value_of(measured, "rmse", "lightgbm", "rfm") == pytest.approx(expected)
+
+
+def of_purchases(tables, monkeypatch, revenue):
+    """The evaluation of lifetime value with a row of BG/NBD that says so much of each customer, [300]."""
+    settings = tables.task_settings.assign(is_about_purchases=True)
+    known = tables.rfm_features[tables.rfm_features["cutoff_at"] == EVALUATE]
+    said = known[["customer_id", "cutoff_at"]].assign(churn_probability=0.5, predicted_revenue=revenue, note="r 0.2")
+    monkeypatch.setattr(bg_nbd, "is_available", lambda: True)
+    monkeypatch.setattr(bg_nbd, "bg_nbd_scores", lambda *_: said)
+    return evaluate(untrained(tables, task_settings=settings, rfm_scores=known), LIFETIME_VALUE)
+
+
+def test_an_expectation_is_no_probability_and_ranks_all_the_same(tables, monkeypatch):
+    revenue = np.random.default_rng(7).random(300) * 100
+    evaluation = of_purchases(tables, monkeypatch, revenue)
+    mine = evaluation[evaluation["learner"] == "bg_nbd"]
+    assert len(mine) == 300 and mine["high_value_probability"].isna().all()
+    measured = performance(evaluation, LIFETIME_VALUE)
+    assert measured["customers"].eq(300).all() and not measured["note"].str.contains("could not score").any()
+    expected = roc_auc_score(mine["is_high_value"], mine["predicted_revenue"])
+    assert value_of(measured, "auroc", "bg_nbd", "rfm") == pytest.approx(expected)
+
+
+def test_who_cannot_be_scored_by_bg_nbd_is_measured_without_it(tables, monkeypatch):
+    """As where Gamma-Gamma cannot be fitted: all who bought have no revenue, all others none to come."""
+    evaluation = of_purchases(tables, monkeypatch, np.where(np.arange(300) < 200, np.nan, 0.0))
+    assert set(evaluation["learner"]) == set(learners.LEARNERS)
+    said = "bg_nbd is not measured: it gives no finite predicted_revenue of 200 of 300 customers"
+    measured = performance(evaluation, LIFETIME_VALUE)
+    assert measured["customers"].eq(300).all() and measured["note"].str.contains(said, regex=False).all()
 
 
 def test_without_money_there_is_nothing_to_measure_and_everybody_is_worth_nothing(tables):
