@@ -15,7 +15,8 @@
         {{ one.outcome }} as outcome
         {%- endif %}
     from {{ caspr.scored(one.task ~ '_evaluation') }}
-    where not is_control and {{ one.score }} is not null
+    where not is_control
+        and {{ one.score }} is not null
     {%- if not loop.last %}
     union all
     {%- endif %}
