@@ -271,11 +271,18 @@ def write(found: Finetuned, run: Path, task: Task) -> list[Path]:
 
 
 def evaluations(found: Finetuned, task: Task, known: pd.DataFrame, model_version: str) -> pa.Table:
-    """The rows of model_evaluations after this: those `known` of the model's other tasks, and this one's, new."""
+    """The rows of model_evaluations after this: those `known` of the model, and the fine-tuned one's, new.
+
+    Only where a cutoff has no others yet do those that were measured here stand beside it: their seeds are of learners
+    on the vectors of one training, and must not take the place of what `caspr_train evaluate` measured over trainings.
+    """
     from caspr_train.scoring import arrow_table
     from caspr_train.tasks.performance import PERFORMANCE_TYPES, performance
 
-    others = known[(known["model_version"] == model_version) & (known["task"] != task.name)]
+    is_own = (known["task"] == task.name) & (known["learner"] == LEARNER)
+    others = known[(known["model_version"] == model_version) & ~is_own]
+    measured_at = others.loc[others["task"] == task.name, "cutoff_at"]
     mine = performance(found.evaluation, task).assign(model_version=model_version)
+    mine = mine[(mine["learner"] == LEARNER) | ~mine["cutoff_at"].isin(measured_at)]
     rows = pd.concat([others, mine], ignore_index=True) if len(others) else mine
     return arrow_table(rows.astype(PERFORMANCE_TYPES)[[*PERFORMANCE_TYPES, "model_version"]])

@@ -16,6 +16,7 @@
         {%- endif %}
     from {{ caspr.scored(one.task ~ '_evaluation') }}
     where not is_control
+        and {{ one.score }} is not null
     {%- if not loop.last %}
     union all
     {%- endif %}

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from caspr_train.errors import UsageError
-from caspr_train.tasks import bg_nbd
+from caspr_train.tasks import bg_nbd, sample
 
 CUTOFF = pd.Timestamp("2025-07-01")
 HORIZON_DAYS = 84
@@ -95,6 +95,30 @@ def test_without_money_there_is_churn_alone_and_without_customers_nothing(world,
     assert bare["churn_probability"].equals(scores["churn_probability"])
     empty = bg_nbd.bg_nbd_scores(world[0].head(0), HORIZON_DAYS)
     assert len(empty) == 0 and empty.dtypes.astype(str).to_dict() == bg_nbd.SCORE_TYPES
+
+
+@pytest.mark.parametrize("most", [100, 1_000])
+def test_no_more_are_fitted_on_than_the_most_though_all_were_chosen_by_the_same_hash(world, most, monkeypatch):
+    chosen = world[0][sample.is_sampled(world[0]["customer_id"], 30_000, 10_000)]
+    assert 900 < len(chosen) < 1_100
+    fitted = []
+
+    class EnoughError(Exception):
+        pass
+
+    def fit(purchases):
+        fitted.append(purchases)
+        raise EnoughError
+
+    monkeypatch.setattr(bg_nbd, "is_available", lambda: True)
+    monkeypatch.setattr(bg_nbd, "fit", fit)
+    monkeypatch.setattr(bg_nbd, "MAXIMUM_FIT_CUSTOMERS", most)
+    with pytest.raises(EnoughError):
+        bg_nbd.bg_nbd_scores(chosen, HORIZON_DAYS)
+    (found,) = fitted
+    assert len(found) == min(most, len(chosen))
+    assert sample.hashes(found["customer_id"]).max() == np.sort(sample.hashes(chosen["customer_id"]))[len(found) - 1]
+    assert found["customer_id"].is_monotonic_increasing
 
 
 def test_without_the_extra_the_error_says_what_to_install(world, monkeypatch):

@@ -20,7 +20,9 @@ from caspr_train.runs import Marts, PackedCutoff
 from caspr_train.sequences import RESERVED
 from caspr_train.tasks import metrics, protocol
 from caspr_train.tasks.churn import CHURN
+from caspr_train.tasks.performance import PERFORMANCE_TYPES
 from tests.frames import packed
+from tests.test_performance import made
 from tests.test_tasks import EVALUATE, TRAIN, make_tables, reading
 
 SMALL = {"hidden": 16, "feed_forward": 32, "encoder_layers": 1, "decoder_layers": 1, "heads": 4, "embedding_width": 8}
@@ -147,3 +149,36 @@ def test_the_curve_says_mean_and_error_and_an_unknown_task_is_named():
     assert "100 labels" in text and "70.0 ± 1.0" in text and "80.0 ± 1.0" in text and "2 seeds ± standard error" in text
     with pytest.raises(UsageError, match=r"--task loyalty: expected one of churn, lifetime_value"):
         finetuning.task_of("loyalty")
+
+
+def test_what_was_evaluated_over_trainings_stays_beside_the_fine_tuned_row():
+    rng = np.random.default_rng(2)
+    churned = rng.random(200) < 0.5
+
+    def found(seeds):
+        parts = [
+            made({name: np.clip(0.3 * churned + 0.7 * rng.random(200), 0, 1)}, churned, seed=seed, learner=learner)
+            for seed in range(seeds)
+            for learner, name in (("lightgbm", "rfm"), ("lightgbm", "caspr"), ("finetuned", "caspr_finetuned"))
+        ]
+        return finetuning.Finetuned(pd.concat(parts, ignore_index=True), pd.DataFrame())
+
+    def after(seeds, known):
+        return finetuning.evaluations(found(seeds), CHURN, known, "v1").to_pandas()
+
+    # nothing was evaluated: the table would lack the others, so that they are written too
+    alone = after(3, pd.DataFrame(columns=[*PERFORMANCE_TYPES, "model_version"]))
+    assert set(alone["representation"]) == {"rfm", "caspr", "caspr_finetuned"} and alone["seeds"].eq(3).all()
+    evaluated = alone[alone["learner"] != "finetuned"].assign(seeds=5)
+    other = evaluated.assign(task="lifetime_value")
+    known = pd.concat([evaluated, other, evaluated.assign(model_version="v0")], ignore_index=True)
+    first = after(3, known)
+    again = after(2, first)
+    for rows, seeds in ((first, 3), (again, 2)):
+        assert not rows.duplicated(["task", "learner", "representation", "cutoff_at", "metric"]).any()
+        is_own = rows["learner"] == "finetuned"
+        assert is_own.sum() == 3 and rows.loc[is_own, "seeds"].eq(seeds).all()
+        assert rows.loc[is_own, "difference_to_rfm_low"].notna().all()
+        pd.testing.assert_frame_equal(
+            rows[~is_own].reset_index(drop=True), known.head(len(rows) - 3), check_dtype=False, check_exact=True
+        )

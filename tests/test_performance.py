@@ -162,6 +162,9 @@ def test_what_one_learner_could_not_score_is_left_out_of_all(evaluation):
     without.loc[without.query("representation == 'rfm'").index[:10], "churn_probability"] = np.nan
     measured = performance(without, CHURN)
     assert measured["customers"].eq(790).all()
+    said = "without 10 customers whom lightgbm on rfm could not score"
+    assert measured["note"].str.endswith(said).all() and said in performance_table(measured)
+    assert not performance(evaluation, CHURN)["note"].str.contains("could not score").any()
 
 
 def test_the_table_of_performance_has_its_types_with_and_without_rows(evaluation):
@@ -243,3 +246,30 @@ def test_an_encoder_fine_tuned_is_compared_with_the_best_learner_on_rfm_and_is_n
     (mine,) = found[found["learner"] == "finetuned"].itertuples()
     assert mine.difference_to_rfm == pytest.approx(mine.value - value["random_forest", "rfm"])
     assert mine.difference_to_rfm_low > 0 and mine.best_control == "rfm_noise" and not mine.is_champion
+
+
+def test_bg_nbd_is_compared_with_the_best_learner_on_rfm_and_nobody_with_it():
+    rng = np.random.default_rng(5)
+    churned = rng.random(600) < 0.5
+    weak, strong, best = (np.clip(share * churned + rng.random(600) * (1 - share), 0, 1) for share in (0.2, 0.3, 0.7))
+    frames = [
+        made({"rfm": weak, "rfm_noise": strong}, churned, learner="lightgbm"),
+        made({"rfm": strong, "rfm_noise": weak}, churned, learner="random_forest"),
+        made({"rfm": best}, churned, learner="bg_nbd"),
+        made({"caspr_finetuned": best}, churned, learner="finetuned"),
+    ]
+    found = performance(pd.concat(frames, ignore_index=True), CHURN).query("metric == 'auroc'")
+    of = found.set_index(["learner", "representation"])
+    for outside in (("bg_nbd", "rfm"), ("finetuned", "caspr_finetuned")):
+        mine = of.loc[outside]
+        assert mine["difference_to_rfm"] == pytest.approx(mine["value"] - of.loc[("random_forest", "rfm"), "value"])
+        assert 0 < mine["difference_to_rfm_low"] < mine["difference_to_rfm"] < mine["difference_to_rfm_high"]
+        assert mine["best_control"] == "rfm_noise" and mine["difference_to_control_low"] > 0
+    assert of.loc[[("lightgbm", "rfm"), ("random_forest", "rfm")], "difference_to_rfm"].isna().all()
+
+
+def test_the_table_claims_no_earlier_cutoff_where_a_note_says_otherwise(evaluation):
+    note = "no label was known of a train cutoff, so fitted on other customers of the same cutoff"
+    text = performance_table(performance(evaluation.assign(note=note), CHURN)).replace("\n", " ")
+    assert "on other customers than those measured and, unless a note says otherwise, on earlier cutoffs." in text
+    assert note in text

@@ -2,6 +2,7 @@
 
 import re
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -384,6 +385,29 @@ def test_the_weights_for_a_cutoff_are_chosen_where_the_labels_ended_by_then(shop
     assert [str(TRAIN) in condition for condition in labels] == [False, True]
     late = shop.cutoffs().assign(horizon_ends_at=lambda frame: frame["horizon_ends_at"] + DAY)
     assert recommendation._earlier(late[late["has_labels"]], EVALUATE) is None
+
+
+def test_of_customers_who_take_no_part_no_purchase_is_read(shop, monkeypatch):
+    """What is measured and tuned on is the same as if all purchases were read and then left out."""
+    for function in (recommendation._sampled, recommendation._bought):
+        monkeypatch.setattr(function, "__defaults__", (60,))
+    monkeypatch.setattr(recommendation, "TUNED_ON", 40)
+    read_of, is_all_read = {}, False
+
+    def read(name, condition=""):
+        frame = getattr(shop, name)()
+        if is_all_read and name == "purchase_labels":
+            condition = condition.partition(" and ")[0]
+        found = duckdb.from_df(frame).filter(condition).df() if condition else frame
+        if name == "purchase_labels":
+            read_of[found["cutoff_at"].iloc[0]] = found["customer_id"].nunique()
+        return found
+
+    sampled = recommendation.evaluate(read)
+    assert 10 < read_of[TRAIN] < read_of[EVALUATE] < 60
+    is_all_read = True
+    pd.testing.assert_frame_equal(recommendation.evaluate(read), sampled, check_exact=True)
+    assert read_of[TRAIN] > 100 and read_of[EVALUATE] > 100
 
 
 def test_the_order_of_rows_changes_nothing(shop, evaluation):

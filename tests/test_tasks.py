@@ -8,10 +8,11 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import brier_score_loss, mean_squared_error
+from scipy.stats import rankdata
+from sklearn.metrics import brier_score_loss, log_loss, mean_squared_error, roc_auc_score
 
 from caspr_train.errors import DataError
-from caspr_train.tasks import learners, protocol, sample
+from caspr_train.tasks import bg_nbd, learners, protocol, sample
 from caspr_train.tasks.churn import CHURN
 from caspr_train.tasks.lifetime_value import LIFETIME_VALUE
 from caspr_train.tasks.performance import performance
@@ -36,7 +37,7 @@ def make_tables(customers=300, seed=0, strength=1.5):
     )
     keys = pd.DataFrame(
         {
-            "customer_id": np.tile([f"c{number:05d}" for number in range(customers)], 3),
+            "customer_id": np.tile(numbered(customers), 3),
             "cutoff_at": np.repeat(cutoffs["cutoff_at"].to_numpy(), customers),
         }
     )
@@ -115,6 +116,10 @@ def untrained(tables, **replaced):
     return reading(tables, **(empty | replaced))
 
 
+def numbered(customers):
+    return [f"c{number:05d}" for number in range(customers)]
+
+
 def value_of(frame, metric, learner, representation, column="value"):
     row = frame.query("metric == @metric and learner == @learner and representation == @representation")
     return row[column].item()
@@ -167,7 +172,7 @@ def test_no_customer_is_scored_by_a_learner_that_saw_it(tables, monkeypatch):
     marked = tables.rfm_features[["customer_id", "cutoff_at"]].assign(number=number)
     seen = []
 
-    def fit(learner, x, y, is_apart, seed):
+    def fit(learner, x, y, customers, seed):
         fitted = set(x[:, 0])
 
         def predict(rows):
@@ -231,8 +236,7 @@ def test_the_number_of_threads_does_not_move_a_bit(learner, kind, monkeypatch):
     scores = []
     for threads in (1, 2):
         monkeypatch.setattr(learners, "worker_threads", lambda threads=threads: threads)
-        is_apart = np.arange(len(x)) % 3 == 0
-        scores.append(learners.fit(learner, x, y > 0 if kind == "boolean" else y, is_apart)(x[:500]))
+        scores.append(learners.fit(learner, x, y > 0 if kind == "boolean" else y, numbered(len(x)))(x[:500]))
     np.testing.assert_array_equal(*scores)
 
 
@@ -244,11 +248,54 @@ def test_probabilities_are_calibrated(learner):
     truth = 1 / (1 + np.exp(-2 * x[:, 0]))
     y = rng.random(len(x)) < truth
     fit, rest = slice(0, 2000), slice(2000, None)
-    probability = learners.fit(learner, x[fit], y[fit], np.arange(2000) % 3 == 0)(x[rest])
+    probability = learners.fit(learner, x[fit], y[fit], numbered(2000))(x[rest])
     assert brier_score_loss(y[rest], probability) < brier_score_loss(y[rest], truth[rest]) + 0.015
     for low, high in ((0, 0.2), (0.2, 0.8), (0.8, 1)):
         inside = (probability >= low) & (probability < high)
         assert y[rest][inside].mean() == pytest.approx(probability[inside].mean(), abs=0.08)
+
+
+@pytest.mark.parametrize("learner", learners.LEARNERS)
+@pytest.mark.parametrize("rate", [0.002, 0.03, 0.5])
+def test_calibration_never_moves_a_rank(learner, rate, monkeypatch):
+    """Whole numbers as features, as RFM has them: equal customers of both classes then share a leaf."""
+    rng = np.random.default_rng(6)
+    x = rng.poisson(1.5, (8000, 3)).astype(np.float32)
+    risk = x[:, 0] + 0.5 * x[:, 1] + rng.normal(0, 2, len(x))
+    y = risk > np.quantile(risk, 1 - rate)
+    fit, rest = slice(0, 4000), slice(4000, None)
+    monkeypatch.setattr(learners, "FEWEST_TO_CALIBRATE", 2)  # so that three positives are calibrated on, too
+    probability = learners.fit(learner, x[fit], y[fit], numbered(4000))(x[rest])
+    monkeypatch.setattr(learners, "calibrated", lambda *_: None)
+    raw = learners.fit(learner, x[fit], y[fit], numbered(4000))(x[rest])
+    assert not np.array_equal(probability, raw)
+    assert roc_auc_score(y[rest], probability) == pytest.approx(roc_auc_score(y[rest], raw), abs=1e-12)
+    np.testing.assert_array_equal(rankdata(probability), rankdata(raw))
+
+
+def test_the_curve_rises_or_there_is_none():
+    """It needs enough of both kinds, however many rows there are; and classes apart give no ties at the ends."""
+    enough = learners.FEWEST_TO_CALIBRATE
+    y = np.arange(6000) < enough
+    assert learners.calibrated(np.where(y, 1.0, -1.0), y) is not None
+    assert learners.calibrated(np.where(y, 1.0, -1.0), np.arange(6000) < enough - 1) is None
+    assert learners.calibrated(np.where(y, 1.0, -1.0), np.arange(6000) >= enough - 1) is None
+    assert learners.calibrated(np.where(y, -1.0, 1.0), y) is None
+    grid = np.linspace(-6, 6, 1000)
+    assert (np.diff(learners.calibrated(grid, grid > 0)(grid)) > 0).all()
+
+
+def test_a_forest_is_calibrated_on_customers_that_it_did_not_see():
+    """Nine rows a customer, all but the same: the rows that a tree did not draw are known to it all the same."""
+    rng = np.random.default_rng(8)
+    customers, times = 600, 9
+    x = rng.normal(size=(customers + 4000, 6)).astype(np.float32)
+    y = rng.random(len(x)) < 1 / (1 + np.exp(-x[:, 0]))
+    again = np.repeat(np.arange(customers), times)
+    rows = x[again] + rng.normal(0, 0.01, (len(again), 6)).astype(np.float32)
+    asked, happened = x[customers:], y[customers:]
+    probability = learners.fit("random_forest", rows, y[again], np.array(numbered(customers))[again])(asked)
+    assert log_loss(happened, probability) < log_loss(happened, np.full(len(asked), 0.5)) - 0.02
 
 
 def test_evaluate_scores_never_see_evaluate_labels(tables, evaluation):
@@ -297,6 +344,8 @@ def test_where_there_are_very_many_customers_a_sample_takes_part_and_everybody_i
     evaluation = evaluate(untrained(tables), CHURN)
     assert 70 < len(expected) < 130
     assert set(evaluation["customer_id"]) == expected
+    said = [f"{what} about 100 of 300 customers, chosen by a hash of the key" for what in ("fitted on", "measured on")]
+    assert evaluation["note"].str.startswith("; ".join(said)).all()
     assert score(untrained(tables), CHURN)["customer_id"].nunique() == 300
 
 
@@ -323,7 +372,7 @@ def test_scores_do_not_depend_on_the_chunks_they_are_made_in(tables, monkeypatch
 def test_without_anything_measured_the_scores_rest_on_rfm_and_say_so(tables):
     scores = score(untrained(tables), CHURN)
     assert set(zip(scores["learner"], scores["representation"], strict=True)) == {("lightgbm", "rfm")}
-    assert scores["note"].eq("nothing was measured yet").all()
+    assert scores["note"].eq("no champion yet: auroc was not measured, or is not defined where it was").all()
 
 
 @pytest.mark.parametrize(("representation", "instead"), [("caspr", "rfm"), ("caspr_rfm_content", "rfm_content")])
@@ -376,8 +425,9 @@ def test_what_the_profile_tells_is_what_customers_with_it_did(tables):
     labels = tables.churn_labels.merge(tables.customer_profiles, on=["customer_id", "cutoff_at"])
     labels["is_churned"] = (labels["country"] == "UK") ^ (np.arange(len(labels)) % 5 == 0)
     scores = score(with_strangers(tables, churn_labels=labels), CHURN).set_index("customer_id")["churn_probability"]
-    assert scores["s00000"] == scores["s00002"] == pytest.approx(0.8, abs=0.08)
-    assert scores["s00001"] == pytest.approx(0.2, abs=0.08)
+    # calibrated on a third of the 300, of whom about 33 are of a country: one standard error is 0.07
+    assert scores["s00000"] == scores["s00002"] == pytest.approx(0.8, abs=0.1)
+    assert scores["s00001"] == pytest.approx(0.2, abs=0.1)
 
 
 def test_they_are_scored_chunk_by_chunk(tables, monkeypatch):
@@ -575,6 +625,36 @@ def test_lifetime_value_finds_the_planted_revenue(tables):
     mine = evaluation.query("learner == 'lightgbm' and representation == 'rfm'")
     expected = mean_squared_error(mine["future_revenue"], mine["predicted_revenue"]) ** 0.5
     assert value_of(measured, "rmse", "lightgbm", "rfm") == pytest.approx(expected)
+
+
+def of_purchases(tables, monkeypatch, revenue):
+    """The evaluation of lifetime value with a row of BG/NBD that says so much of each customer, [300]."""
+    settings = tables.task_settings.assign(is_about_purchases=True)
+    known = tables.rfm_features[tables.rfm_features["cutoff_at"] == EVALUATE]
+    said = known[["customer_id", "cutoff_at"]].assign(churn_probability=0.5, predicted_revenue=revenue, note="r 0.2")
+    monkeypatch.setattr(bg_nbd, "is_available", lambda: True)
+    monkeypatch.setattr(bg_nbd, "bg_nbd_scores", lambda *_: said)
+    return evaluate(untrained(tables, task_settings=settings, rfm_scores=known), LIFETIME_VALUE)
+
+
+def test_an_expectation_is_no_probability_and_ranks_all_the_same(tables, monkeypatch):
+    revenue = np.random.default_rng(7).random(300) * 100
+    evaluation = of_purchases(tables, monkeypatch, revenue)
+    mine = evaluation[evaluation["learner"] == "bg_nbd"]
+    assert len(mine) == 300 and mine["high_value_probability"].isna().all()
+    measured = performance(evaluation, LIFETIME_VALUE)
+    assert measured["customers"].eq(300).all() and not measured["note"].str.contains("could not score").any()
+    expected = roc_auc_score(mine["is_high_value"], mine["predicted_revenue"])
+    assert value_of(measured, "auroc", "bg_nbd", "rfm") == pytest.approx(expected)
+
+
+def test_who_cannot_be_scored_by_bg_nbd_is_measured_without_it(tables, monkeypatch):
+    """As where Gamma-Gamma cannot be fitted: all who bought have no revenue, all others none to come."""
+    evaluation = of_purchases(tables, monkeypatch, np.where(np.arange(300) < 200, np.nan, 0.0))
+    assert set(evaluation["learner"]) == set(learners.LEARNERS)
+    said = "bg_nbd is not measured: it gives no finite predicted_revenue of 200 of 300 customers"
+    measured = performance(evaluation, LIFETIME_VALUE)
+    assert measured["customers"].eq(300).all() and measured["note"].str.contains(said, regex=False).all()
 
 
 def test_without_money_there_is_nothing_to_measure_and_everybody_is_worth_nothing(tables):

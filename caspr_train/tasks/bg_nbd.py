@@ -50,7 +50,7 @@ def bg_nbd_scores(rfm_scores: pd.DataFrame, horizon_days: int, rfm_period: str =
 
     churn_probability: of no purchase in [cutoff, cutoff + horizon_days); a purchase as in `rfm_scores`.
     predicted_revenue: purchases expected in the horizon x the spend expected of each; null where no attribute is
-        monetary. It also ranks the customers by value: a probability of being of high value the models do not give.
+        monetary. A probability of being of high value the models do not give.
     note: the parameters, times in weeks.
 
     Each cutoff is fitted by itself. Who never bought is beyond the models and gets the worst score: 1 and 0. A cutoff
@@ -95,7 +95,9 @@ def _scored(at: pd.DataFrame, horizon_weeks: float, weeks: float) -> pd.DataFram
             "monetary_value": buyers["btyd_monetary_value"].to_numpy(np.float64, na_value=np.nan),
         }
     )
-    fitted = purchases[sample.is_sampled(purchases["customer_id"], len(purchases), MAXIMUM_FIT_CUSTOMERS)]
+    # The lowest hashes, not those below a bound: who is measured was chosen by a bound of the same hash.
+    lowest = np.argsort(sample.hashes(purchases["customer_id"]), kind="stable")[:MAXIMUM_FIT_CUSTOMERS]
+    fitted = purchases.iloc[np.sort(lowest)]
     if (fitted["frequency"] > 0).sum() < MINIMUM_REPEAT_CUSTOMERS:
         return None
     counts, amounts = fit(fitted)

@@ -27,5 +27,5 @@ CHURN = Task(
     targets=(Target(label="is_churned", score="churn_probability", is_boolean=True),),
     statistics=_statistics,
     headline="auroc",
-    of_purchases=lambda scores: {"churn_probability": scores["churn_probability"].to_numpy()},
+    of_purchases=("churn_probability",),
 )

@@ -2,42 +2,46 @@
 
 The random forest is the paper's: 100 full-grown trees. The gradient-boosted trees of LightGBM stand beside it, because
 full-grown forests gain AUROC from columns of pure noise and boosted trees do not. Probabilities are calibrated by a
-logistic curve over their log-odds (Platt 1999), learnt on rows that the trees did not see.
+logistic curve over their log-odds (Platt 1999), learnt on rows of customers that the trees did not see. It rises
+strictly, so it never moves a rank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from joblib import cpu_count
 from lightgbm import LGBMClassifier, LGBMRegressor
+from scipy.special import expit
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression
+
+from caspr_train.tasks import sample
 
 LEARNERS = ("random_forest", "lightgbm")
 SEED = 20_210
 CHUNK_ROWS = 65_536
-# Fewer rows than this do not tell how far a probability is off.
-FEWEST_TO_CALIBRATE = 100
+TREES = 100
+# Fewer of either kind than this do not tell how far a probability is off: ten for each number that the curve has.
+FEWEST_TO_CALIBRATE = 20
 
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
-def fit(learner: str, x: np.ndarray, y: np.ndarray, is_apart: np.ndarray, seed: int = 1) -> Predict:
+def fit(learner: str, x: np.ndarray, y: np.ndarray, customers: Sequence[str], seed: int = 1) -> Predict:
     """Fit on x [n, columns] float32 (NaN = missing) and return a function [m, columns] -> [m] float64.
 
     A boolean y [n] is classified and the function gives the calibrated probability of True; any other y is regressed.
-    `is_apart` [n] bool is a part of the rows, of other customers than the rest, that a boosted classifier is calibrated
-    on (a forest is on the rows that each tree did not draw). The caller sees to it that a boolean y holds both classes
-    (`base_rate` otherwise).
+    `customers` [n] says whose rows they are: a classifier is calibrated on customers that its trees did not see. The
+    caller sees to it that a boolean y holds both classes (`base_rate` otherwise).
     """
     if learner == "random_forest":
-        return _fit_forest(x, y, SEED + seed)
+        return _fit_forest(x, y, customers, SEED + seed)
     if learner == "lightgbm":
-        return _fit_lightgbm(x, y, is_apart, SEED + seed)
+        return _fit_lightgbm(x, y, customers, SEED + seed)
     raise ValueError(f"learner: found {learner!r}, expected one of {LEARNERS}")
 
 
@@ -52,45 +56,73 @@ def worker_threads() -> int:
     return max(1, cpu_count() // 2)  # joblib's count heeds a container's share; threads beyond it would wait in circles
 
 
-def calibrated(probability: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """The map from a probability to a calibrated one, learnt from probabilities [n] of rows not fitted on and their y.
+def calibrated(log_odds: np.ndarray, y: np.ndarray) -> Predict | None:
+    """The map from log-odds to calibrated probabilities, learnt from log-odds [n] of rows not fitted on and their y.
 
-    Monotone; the identity where there is too little to learn from, or nothing that rises with the probability.
+    Strictly rising; None where there is too little to learn from, or nothing that rises with them. Platt's targets
+    are a little inside of 0 and 1: where the classes are apart the curve would else be a step, and its ends one tie.
     """
-    if len(y) < FEWEST_TO_CALIBRATE or y.all() or not y.any():
-        return lambda scores: scores
-    curve = LogisticRegression(C=1e6).fit(_log_odds(probability), y)
-    if curve.coef_[0, 0] <= 0:
-        return lambda scores: scores
-    return lambda scores: curve.predict_proba(_log_odds(scores))[:, 1]
+    if not _is_enough(y):
+        return None
+    positives, negatives = int(y.sum()), int((~y).sum())
+    target = np.where(y, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    rows, is_positive = np.tile(log_odds, 2)[:, None], np.repeat([True, False], len(y))
+    curve = LogisticRegression(C=1e6).fit(rows, is_positive, np.concatenate([target, 1 - target]))
+    slope, height = float(curve.coef_[0, 0]), float(curve.intercept_[0])
+    return (lambda values: expit(height + slope * values)) if slope > 0 else None
 
 
-def _log_odds(probability: np.ndarray) -> np.ndarray:
-    """[n, 1]; what 100 trees agree on is no certainty, so the ends are half a tree away from 0 and 1."""
-    inside = np.clip(probability, 0.005, 0.995)
-    return np.log(inside / (1 - inside))[:, None]
+def _calibrated_apart(
+    fit: Callable[[np.ndarray, np.ndarray], Predict], x: np.ndarray, y: np.ndarray, customers: Sequence[str]
+) -> Predict | None:
+    """`calibrated` on a third of the customers, with log-odds of what `fit` makes of the rows of the others."""
+    is_apart = sample.is_apart(customers)
+    if not _is_enough(y[is_apart]) or y[~is_apart].all() or not y[~is_apart].any():
+        return None
+    return calibrated(fit(x[~is_apart], y[~is_apart])(x[is_apart]), y[is_apart])
 
 
-def _fit_forest(x: np.ndarray, y: np.ndarray, seed: int) -> Predict:
+def _is_enough(y: np.ndarray) -> bool:
+    return min(y.sum(), (~y).sum()) >= FEWEST_TO_CALIBRATE
+
+
+def _fit_forest(x: np.ndarray, y: np.ndarray, customers: Sequence[str], seed: int) -> Predict:
     # scikit-learn lets a regression forest look at every column at each split; with an embedding beside the features
     # that costs ten times the time and gains nothing in RMSE, so both kinds look at the square root of them, which is
     # the classifier's default.
-    settings = {"n_estimators": 100, "max_features": "sqrt", "random_state": seed, "n_jobs": worker_threads()}
+    settings = {"n_estimators": TREES, "max_features": "sqrt", "random_state": seed, "n_jobs": worker_threads()}
     is_classifier = y.dtype == bool
-    if is_classifier:
+    # The rows that a tree did not draw are unknown to it only where none of the same customer is among the drawn.
+    is_once = is_classifier and len(set(customers)) == len(customers)
+    if is_once:
         settings["oob_score"] = _no_score
-    forest = (RandomForestClassifier if is_classifier else RandomForestRegressor)(**settings).fit(x, y)
-    # With several jobs the forest adds up its trees in the order in which threads finish, and the last bit of a sum
-    # depends on the order. Threads over chunks of rows, each adding its trees one after the other, do not.
-    forest.n_jobs = 1
-    calibrate: Predict = _same
-    if is_classifier:
+
+    def grown(x: np.ndarray, y: np.ndarray) -> Any:
+        forest = (RandomForestClassifier if is_classifier else RandomForestRegressor)(**settings).fit(x, y)
+        # With several jobs the forest adds up its trees in the order in which threads finish, and the last bit of a
+        # sum depends on the order. Threads over chunks of rows, each adding its trees one after the other, do not.
+        forest.n_jobs = 1
+        return forest
+
+    forest = grown(x, y)
+    curve = None
+    if is_once:
         out_of_bag = forest.oob_decision_function_[:, 1]
         is_known = np.isfinite(out_of_bag)
-        calibrate = calibrated(out_of_bag[is_known], y[is_known])
+        curve = calibrated(_log_odds(out_of_bag[is_known]), y[is_known])
+    elif is_classifier:
+
+        def fit(x: np.ndarray, y: np.ndarray) -> Predict:
+            without = grown(x, y)
+            return lambda rows: _log_odds(without.predict_proba(rows)[:, 1])
+
+        curve = _calibrated_apart(fit, x, y, customers)
 
     def predict(rows: np.ndarray) -> np.ndarray:
-        return calibrate(forest.predict_proba(rows)[:, 1]) if is_classifier else forest.predict(rows)
+        if not is_classifier:
+            return forest.predict(rows)
+        probability = forest.predict_proba(rows)[:, 1]
+        return probability if curve is None else curve(_log_odds(probability))
 
     def predict_in_threads(rows: np.ndarray) -> np.ndarray:
         share = max(1, -(-len(rows) // worker_threads()))
@@ -101,7 +133,13 @@ def _fit_forest(x: np.ndarray, y: np.ndarray, seed: int) -> Predict:
     return predict_in_threads
 
 
-def _fit_lightgbm(x: np.ndarray, y: np.ndarray, is_apart: np.ndarray, seed: int) -> Predict:
+def _log_odds(probability: np.ndarray) -> np.ndarray:
+    """What all trees agree on is no certainty: half a tree more says yes, and half a tree no (the empirical logit)."""
+    yes = TREES * probability + 0.5
+    return np.log(yes / (TREES + 1 - yes))
+
+
+def _fit_lightgbm(x: np.ndarray, y: np.ndarray, customers: Sequence[str], seed: int) -> Predict:
     # A thread for every 10,000 rows: with fewer, LightGBM's threads mostly wait for each other.
     threads = min(worker_threads(), 1 + len(x) // 10_000)
     settings: dict[str, Any] = {
@@ -118,16 +156,14 @@ def _fit_lightgbm(x: np.ndarray, y: np.ndarray, is_apart: np.ndarray, seed: int)
     if y.dtype != bool:
         regressor = LGBMRegressor(**settings).fit(x, y)
         return lambda rows: np.asarray(regressor.predict(rows), np.float64)
-    classifier = LGBMClassifier(**settings).fit(x, y)
-    calibrate: Predict = _same
-    if is_apart.sum() >= FEWEST_TO_CALIBRATE and len(np.unique(y[~is_apart])) == 2:
-        without = LGBMClassifier(**settings).fit(x[~is_apart], y[~is_apart])
-        calibrate = calibrated(np.asarray(without.predict_proba(x[is_apart]))[:, 1], y[is_apart])
-    return lambda rows: calibrate(np.asarray(classifier.predict_proba(rows))[:, 1].astype(np.float64))
 
+    def fit(x: np.ndarray, y: np.ndarray) -> Predict:
+        classifier = LGBMClassifier(**settings).fit(x, y)
+        return lambda rows: np.asarray(classifier.predict(rows, raw_score=True), np.float64)
 
-def _same(scores: np.ndarray) -> np.ndarray:
-    return scores
+    log_odds = fit(x, y)
+    curve = _calibrated_apart(fit, x, y, customers) or expit
+    return lambda rows: curve(log_odds(rows))
 
 
 def _no_score(actual: np.ndarray, predicted: np.ndarray) -> float:

@@ -7,27 +7,26 @@ in the unit of the monetary attribute, and negative where refunds outweigh.
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from caspr_train.tasks import metrics
 from caspr_train.tasks.protocol import Target, Task
 
 
 def _statistics(labels: dict[str, np.ndarray], scores: dict[str, np.ndarray]) -> dict[str, tuple]:
-    """AUROC of the high-value segment; RMSE, MAE and rank correlation of the revenue."""
+    """AUROC of the high-value segment; RMSE, MAE and rank correlation of the revenue.
+
+    BG/NBD with Gamma-Gamma gives an expectation and no probability of being of high value, and ranks by that.
+    """
     revenue, predicted = labels["future_revenue"], scores["predicted_revenue"]
+    probability = scores["high_value_probability"]
     return {
-        "auroc": metrics.auroc_if_any(labels["is_high_value"], scores["high_value_probability"]),
+        "auroc": metrics.auroc_if_any(
+            labels["is_high_value"], predicted if np.isnan(probability).all() else probability
+        ),
         "rmse": (metrics.rmse(revenue, predicted), ""),
         "mae": (metrics.mae(revenue, predicted), ""),
         "spearman": (metrics.spearman(revenue, predicted), ""),
     }
-
-
-def _of_purchases(scores: pd.DataFrame) -> dict[str, np.ndarray]:
-    """BG/NBD with Gamma-Gamma gives an expectation and no probability of being of high value: its rank stands there."""
-    revenue = scores["predicted_revenue"]
-    return {"predicted_revenue": revenue.to_numpy(), "high_value_probability": revenue.rank(pct=True).to_numpy()}
 
 
 LIFETIME_VALUE = Task(
@@ -39,5 +38,5 @@ LIFETIME_VALUE = Task(
     ),
     statistics=_statistics,
     headline="auroc",
-    of_purchases=_of_purchases,
+    of_purchases=("predicted_revenue",),
 )

@@ -55,7 +55,7 @@ def performance(evaluation: pd.DataFrame, task: Task) -> pd.DataFrame:
 
     value: the mean over seeds. standard_error: of drawing customers and seeds anew. A difference is the value less that
     of `rfm`, of `rfm_content`, or of the best control, of the same learner (see `_rivals`). is_champion: see
-    `champion`; it is decided on the headline metric at the newest evaluate cutoff.
+    `champion`; it is decided on the headline metric at the newest evaluate cutoff. note says who was left out.
     """
     rows: list[dict[str, Any]] = []
     for cutoff_at, at_cutoff in evaluation.groupby("cutoff_at"):
@@ -103,7 +103,10 @@ def replicates(statistics: list[dict[Any, Any]], customers: int) -> dict[Any, np
 
 
 def _at_cutoff(evaluation: pd.DataFrame, task: Task, cutoff_at: pd.Timestamp) -> list[dict[str, Any]]:
-    """The rows of one evaluate cutoff; customers whom one of the learners could not score are left out of all."""
+    """The rows of one evaluate cutoff; customers whom one of the learners could not score are left out of all.
+
+    A score that a learner gives to nobody is not asked of it, if it gives another.
+    """
     seeds = sorted(evaluation["seed"].unique())
     groups = {
         key: sort_by_key(group, "evaluation").set_index("customer_id")
@@ -111,10 +114,16 @@ def _at_cutoff(evaluation: pd.DataFrame, task: Task, cutoff_at: pd.Timestamp) ->
     }
     names = [(learner, name) for seed, learner, name in groups if seed == seeds[0]]
     scores = [one.score for one in task.targets]
-    known = [group.index[np.isfinite(group[scores]).all(axis=1)] for group in groups.values()]
-    customers = sorted(set(known[0]).intersection(*known[1:])) if known else []
+    known = {}
+    for key, group in groups.items():
+        given = [one for one in scores if group[one].notna().any()] or scores
+        known[key] = set(group.index[np.isfinite(group[given]).all(axis=1)])
+    everyone = set().union(*known.values())
+    customers = sorted(everyone.intersection(*known.values()))
     if not customers:
         return []
+    unable = sorted({" on ".join(key[1:]) for key, its in known.items() if len(its) < len(everyone)})
+    exclusion = f"without {len(everyone) - len(customers)} customers whom {', '.join(unable)} could not score"
     statistics: list[dict[Key, Any]] = []
     remarks: dict[Key, str] = {}
     for seed in seeds:
@@ -138,10 +147,9 @@ def _at_cutoff(evaluation: pd.DataFrame, task: Task, cutoff_at: pd.Timestamp) ->
     rows = []
     for learner, name, metric in value:
         key = learner, name, metric
-        rivals = _rivals(value, learner, metric)
+        rivals = _rivals(value, key)
         engineered = {
-            other: _best([rival for rival in rivals if rival[1] == other], value) if name != other else None
-            for other in ("rfm", "rfm_content")
+            other: _best([rival for rival in rivals if rival[1] == other], value) for other in ("rfm", "rfm_content")
         }
         control = _best([rival for rival in rivals if rival[1] in CONTROLS], value) if name not in CONTROLS else None
         note = groups[seeds[0], learner, name]["note"].iloc[0]
@@ -163,16 +171,18 @@ def _at_cutoff(evaluation: pd.DataFrame, task: Task, cutoff_at: pd.Timestamp) ->
                 "is_headline": metric == task.headline,
                 "is_champion": (learner, name) == best,
                 "customers": len(customers),
-                "note": "; ".join(filter(None, (remarks[key], "" if pd.isna(note) else str(note)))),
+                "note": "; ".join(
+                    filter(None, (remarks[key], "" if pd.isna(note) else str(note), exclusion if unable else ""))
+                ),
             }
         )
     return rows
 
 
-def _rivals(value: dict[Key, float], learner: str, metric: str) -> list[Key]:
-    """The keys of the same learner; those of all for one that is never fed `rfm` alone, as a fine-tuned encoder is."""
-    of_all = [key for key in value if key[2] == metric]
-    return of_all if (learner, "rfm", metric) not in value else [key for key in of_all if key[0] == learner]
+def _rivals(value: dict[Key, float], key: Key) -> list[Key]:
+    """The others of the same learner; for BG/NBD and a fine-tuned encoder those of all of learners.LEARNERS."""
+    able = (key[0],) if key[0] in learners.LEARNERS else learners.LEARNERS
+    return [other for other in value if other != key and other[0] in able and other[2] == key[2]]
 
 
 def _best(keys: list[Key], value: dict[Key, float]) -> Key | None:

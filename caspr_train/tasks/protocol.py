@@ -66,7 +66,8 @@ class Task:
     known_at: the column with the moment from which a label was known; a fit that scores an earlier instant is given the
     column `<label>_until_known` instead, or nothing where that is null. None: labels are known when their window ends.
     carried: numbers of the labels' mart that `statistics` want beside the labels.
-    of_purchases: the scores that BG/NBD's frame (bg_nbd.SCORE_TYPES) gives, for the row `bg_nbd` of the table.
+    of_purchases: which of the scores BG/NBD's frame (bg_nbd.SCORE_TYPES) gives, for the row `bg_nbd` of the table;
+    without any there is no such row.
     """
 
     name: str
@@ -76,7 +77,7 @@ class Task:
     headline: str
     known_at: str | None = None
     carried: tuple[str, ...] = ()
-    of_purchases: Callable[[pd.DataFrame], dict[str, np.ndarray]] | None = None
+    of_purchases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,16 +139,15 @@ def evaluate(read: Read, task: Task, seed: int = 1, representations: Sequence[st
     """
     parts = []
     for question in questions(read, task, seed, representations):
+        of_purchases, why_none = _of_purchases(read, task, question.measured, question.asked(task, seed))
         for representation in question.marts.usable(question.fit, question.target):
             if representation not in representations:
                 continue
-            notes = _notes(question.marts, representation, question.fit, question.target)
-            if question.is_same_cutoff:
-                notes.append("no label was known of a train cutoff, so fitted on other customers of the same cutoff")
+            notes = _notes(question, representation, _customers(read)) + why_none
             for learner in learners.LEARNERS:
                 scores, remarks = answer_by(question, task, representation, learner, seed)
                 parts.append(question.answer(task, seed, learner, representation, scores, "; ".join(notes + remarks)))
-        parts += _of_purchases(read, task, question.measured, question.asked(task, seed))
+        parts += of_purchases
     return evaluation(parts, task)
 
 
@@ -295,26 +295,33 @@ def score_types(task: Task) -> dict[str, str]:
 _NOTE = {"note": "string"}
 
 
-def _of_purchases(read: Read, task: Task, measured: str, rows: pd.DataFrame) -> list[pd.DataFrame]:
-    """The same rows scored by BG/NBD, which knows dates and amounts of purchases only and needs no labels.
+def _of_purchases(read: Read, task: Task, measured: str, rows: pd.DataFrame) -> tuple[list[pd.DataFrame], list[str]]:
+    """The same rows scored by BG/NBD, which knows dates and amounts of purchases only and needs no labels; remarks.
 
     None where the task is about something else, where the extra `btyd` is not installed, or where too few bought again.
+    None, and a remark, where somebody has no score: all are measured on the same customers, and one learner more is not
+    worth a customer less.
     """
-    if task.of_purchases is None or not bg_nbd.is_available():
-        return []
+    if not task.of_purchases or not bg_nbd.is_available():
+        return [], []
     settings = read("task_settings", "")
     settings = settings[(settings["task"] == task.name) & settings["is_about_purchases"].astype(bool)]
     if settings.empty:
-        return []
+        return [], []
     scores = bg_nbd.bg_nbd_scores(
         read("rfm_scores", measured), int(settings["horizon_days"].iloc[0]), str(settings["rfm_period"].iloc[0])
     )
     mine = rows[KEYS].merge(scores, how="left", on=KEYS)
     if mine["churn_probability"].isna().all():
-        return []
-    columns = task.of_purchases(mine)
+        return [], []
+    columns = {one.score: np.full(len(rows), np.nan) for one in task.targets}
+    columns |= {name: mine[name].to_numpy() for name in task.of_purchases}
+    without = int((~np.isfinite([columns[name] for name in task.of_purchases]).all(axis=0)).sum())
+    if without:
+        missing = f"{' or '.join(task.of_purchases)} of {without} of {len(rows)} customers"
+        return [], [f"bg_nbd is not measured: it gives no finite {missing}"]
     known = {"learner": "bg_nbd", "representation": "rfm", "is_control": False, "note": mine["note"].to_numpy()}
-    return [rows.assign(**columns, **known)]
+    return [rows.assign(**columns, **known)], []
 
 
 def _customers(read: Read) -> int:
@@ -403,10 +410,10 @@ def _fit(
     why = _why_base_rate(x, y, target)
     if why:
         return learners.base_rate(y), f"{target.score} is the base rate: {why}"
-    is_apart = sample.is_apart(marts.rows["customer_id"].iloc[rows])
+    customers = marts.rows["customer_id"].iloc[rows]
     few = min(y.sum(), (~y).sum()) if target.is_boolean else len(y)
     remark = f"{target.score} rests on {few} labels of the rarer kind, and is unsure" if few < FEW_LABELS else ""
-    return learners.fit(learner, x, y, is_apart, seed), remark
+    return learners.fit(learner, x, y, customers, seed), remark
 
 
 def _why_base_rate(x: np.ndarray, y: np.ndarray, target: Target) -> str:
@@ -425,7 +432,7 @@ def _champion(read: Read, task: Task) -> tuple[str, str, str]:
     board = read("model_leaderboard", "")
     mine = board[board["task"] == task.name]
     if mine.empty:
-        return *DEFAULT, "nothing was measured yet"
+        return *DEFAULT, f"no champion yet: {task.headline} was not measured, or is not defined where it was"
     return str(mine["learner"].iloc[0]), str(mine["representation"].iloc[0]), ""
 
 
@@ -462,9 +469,18 @@ def _answers(
     return chunk.rows.iloc[rows].assign(learner=learner, representation=name, **columns, note="; ".join(said))
 
 
-def _notes(marts: Representations, representation: str, fit: np.ndarray, target: np.ndarray) -> list[str]:
-    """What a reader of these scores has to know, in a few words each; nothing where all is as it should be."""
+def _notes(question: Question, representation: str, customers: int) -> list[str]:
+    """What a reader of these scores has to know, in a few words each; nothing where all is as it should be.
+
+    `customers`: how many the largest cutoff has.
+    """
+    marts, fit, target = question.marts, question.fit, question.target
     notes = []
+    for what, most in (("fitted on", _most(question.turn)), ("measured on", sample.MAXIMUM_CUSTOMERS)):
+        if customers > most:
+            notes.append(f"{what} about {most:,} of {customers:,} customers, chosen by a hash of the key")
+    if question.is_same_cutoff:
+        notes.append("no label was known of a train cutoff, so fitted on other customers of the same cutoff")
     if marts.model_version is not None and "caspr" not in marts.usable(fit, target):
         notes.append(f"embedding {marts.model_version} has no customer here; `caspr_train embed` adds them")
     if "caspr" in BLOCKS[representation]:

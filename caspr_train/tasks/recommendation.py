@@ -157,7 +157,7 @@ def _settings(read: Read, tuned_at: pd.Timestamp | None, names: list[str]) -> di
     if tuned_at is None:
         return chosen
     items, customers = _sampled(read, tuned_at, TUNED_ON)
-    bought = _bought(read, items, customers, tuned_at)
+    bought = _bought(read, items, customers, tuned_at, TUNED_ON)
     few = max(1, TUNED_SCORES // max(1, len(items.names)))
     rows = np.unique(bought["row"])
     rows = rows[np.argsort(sample.hashes(customers.ids[rows]), kind="stable")[:few]]
@@ -299,9 +299,12 @@ def _sampled(read: Read, cutoff_at: pd.Timestamp, most: int = sample.MAXIMUM_CUS
     return items, read_customers(read, items, cutoff_at, sample.sampled_in_sql(_customers(read), most))
 
 
-def _bought(read: Read, items: Items, customers: Customers, cutoff_at: pd.Timestamp) -> pd.DataFrame:
-    """row, column (-1: an item that nobody had bought before), is_next; of the customers, sorted by row."""
-    labels = normalise_key(read("purchase_labels", at(cutoff_at)), "purchase_labels")
+def _bought(
+    read: Read, items: Items, customers: Customers, cutoff_at: pd.Timestamp, most: int = sample.MAXIMUM_CUSTOMERS
+) -> pd.DataFrame:
+    """row, column (-1: an item that nobody had bought before), is_next; of those whom `_sampled` gave, by row."""
+    here = " and ".join(filter(None, (at(cutoff_at), sample.sampled_in_sql(_customers(read), most))))
+    labels = normalise_key(read("purchase_labels", here), "purchase_labels")
     first = pd.to_datetime(labels["first_purchased_at"])
     labels = labels.assign(
         row=customers.ids.get_indexer(labels["customer_id"]),

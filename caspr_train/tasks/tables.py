@@ -29,9 +29,9 @@ def performance_table(performance: pd.DataFrame) -> str:
     blocks = [_block(task, cutoff_at, block) for (cutoff_at, task), block in rows.groupby(["cutoff_at", "task"])]
     legend = (
         "auroc and f1 in points (x100). ± is one bootstrap standard error over customers (and seeds); in brackets the\n"
-        "95 % interval of a paired bootstrap. Fitted on earlier cutoffs and on other customers than those measured.\n"
-        "* is the champion: the simplest representation that nothing beats significantly. Below the line: controls,\n"
-        "which are never predicted with."
+        "95 % interval of a paired bootstrap. Fitted on other customers than those measured and, unless a note says\n"
+        "otherwise, on earlier cutoffs. * is the champion: the simplest representation that nothing beats\n"
+        "significantly. Below the line: controls, which are never predicted with."
     )
     return "\n\n".join([*blocks, legend, *filter(None, ["\n".join(_notes(rows))])])
 
