@@ -58,15 +58,21 @@ def score_tables(reader: Reader) -> dict[str, pa.Table]:
 
 def _leaderboard(measured: pd.DataFrame, evaluations: pd.DataFrame, configured: dict) -> pd.DataFrame:
     """task, learner and representation, as models/predictions/model_leaderboard.sql works them out later."""
-    known = set(zip(evaluations["task"], pd.to_datetime(evaluations["cutoff_at"]), strict=True))
-    once = [(task, at) not in known for task, at in zip(measured["task"], measured["cutoff_at"], strict=True)]
-    both = pd.concat([measured[once], evaluations], ignore_index=True)
+    known, once = _measurements(evaluations), _measurements(measured)
+    both = pd.concat([measured[~once.isin(known)], evaluations[known.isin(once)]], ignore_index=True)
     names = ["task", "learner", "representation"]
     champions = both[both["is_headline"].astype(bool) & both["is_champion"].astype(bool)][names]
     chosen = [{"task": task, **choice} for task, choice in configured.items()]
     return pd.concat(
         [champions[~champions["task"].isin(configured)], pd.DataFrame(chosen, columns=names)], ignore_index=True
     )
+
+
+def _measurements(performance: pd.DataFrame) -> pd.MultiIndex:
+    """(task, cutoff, newest cutoff of the task) of each row: the champion stands at the newest."""
+    cutoff_at = pd.to_datetime(performance["cutoff_at"]).astype("datetime64[us]")
+    newest = cutoff_at.groupby(performance["task"]).transform("max")
+    return pd.MultiIndex.from_arrays([performance["task"].astype("string"), cutoff_at, newest])
 
 
 def arrow_table(frame: pd.DataFrame) -> pa.Table:

@@ -11,11 +11,12 @@
     {%- for name in accepted -%}
         {%- set given = caspr.setting(name, {}) -%}
         {%- do caspr.check_keys(name, given, accepted[name]) -%}
-        {#- By itself a recommendation lengthens nothing: the cutoffs lie as far apart as the longest horizon. -#}
+        {#- A recommendation, and a fraud that nothing is said of, lengthen nothing by themselves: they look as far as the longest horizon. -#}
+        {%- set follows = name == 'recommendation' or (name == 'fraud' and given == {}) -%}
         {%- do horizons.update({
             name: caspr.check_positive_integer(name ~ '.horizon_days', given['horizon_days'])
                 if given.get('horizon_days') is not none
-                else general if name != 'recommendation' else [general, horizons.values() | max] | min
+                else [general, horizons.values() | max] | min if follows else general
         }) -%}
     {%- endfor -%}
     {{ return(horizons[task] if task else horizons.values() | max) }}

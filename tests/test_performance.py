@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import brier_score_loss, f1_score, roc_auc_score
 
+from caspr_train.scoring import _leaderboard
 from caspr_train.tasks import metrics
 from caspr_train.tasks import performance as measuring
 from caspr_train.tasks.churn import CHURN
@@ -200,6 +201,42 @@ def test_of_a_representation_the_better_learner_stands():
     drawn["bg_nbd", "rfm"] = np.full(9, 2.0)  # no learner that predicts here
     assert champion({key: drawn[key].mean() for key in drawn}, drawn) == ("lightgbm", "rfm")
     assert champion({("lightgbm", "rfm"): np.nan}, drawn) == ("", "")
+
+
+def test_an_evaluation_of_other_cutoffs_names_no_second_champion():
+    """As models/predictions/model_performance.yml says of the same rows, where dbt scores by itself."""
+
+    def rows(representation, *of):
+        columns = ["task", "cutoff_at", "is_champion"]
+        found = pd.DataFrame(of, columns=columns).assign(
+            learner="lightgbm", representation=representation, is_headline=True
+        )
+        return found.assign(cutoff_at=pd.to_datetime(found["cutoff_at"]).astype("datetime64[us]"))
+
+    measured = rows(
+        "rfm",
+        ("churn", "2025-03-02", True),
+        ("revenue", "2025-03-01", True),
+        ("fraud", "2025-02-02", False),
+        ("fraud", "2025-03-01", True),
+    )
+    evaluations = rows(
+        "caspr",
+        ("churn", "2025-03-01", True),
+        ("revenue", "2025-03-01", False),
+        ("revenue", "2025-04-01", True),
+        ("fraud", "2025-02-01", False),
+        ("fraud", "2025-03-01", True),
+    )
+    found = _leaderboard(measured, evaluations, {})
+    assert dict(zip(found["task"], found["representation"], strict=True)) == {
+        "churn": "rfm",
+        "revenue": "rfm",
+        "fraud": "caspr",
+    }
+    assert len(found) == 3
+    alone = _leaderboard(measured, evaluations.head(0), {})
+    assert sorted(alone["task"]) == ["churn", "fraud", "revenue"] and set(alone["representation"]) == {"rfm"}
 
 
 # -- the table for the terminal

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from caspr_train.tasks.representations import KEYS, ProfileValues, build
 from tests.projects import install_package
 
 ACTIVITIES = """
@@ -155,3 +158,26 @@ def test_a_customer_twice_in_the_profile_stops_the_mart(built, changes, expected
     (line,) = {line.strip() for line in done.stdout.splitlines() if "vars: caspr: profile.customer_id" in line}
     assert f"; expected {expected}: {mended}" in line and line.endswith(mended)
     assert project.rows("select count(*) from customer_profiles") == before
+
+
+def test_without_dates_a_profile_that_came_later_tells_nothing(built):
+    """c2 registers after every cutoff and says nothing of itself: no feature of anybody may know."""
+    project, _ = built
+    profile = {"model": "registered", "attributes": [{"name": "plan", "kind": "categorical"}]}
+    variables = json.dumps({"caspr": {**SETTINGS, "profile": profile}})
+    marts = ("registered", "customer_profiles")
+
+    def features(*registered: tuple[str, str]) -> tuple[pd.DataFrame, np.ndarray]:
+        rows = " union all ".join(f"select '{name}' as customer_id, {plan} as plan" for name, plan in registered)
+        (project.folder / "models" / "registered.sql").write_text(rows)
+        project.dbt("run", "--quiet", "--select", *marts, "--vars", variables)
+        profiles = project.frame("select * from customer_profiles")
+        made = build(lambda name, _: profiles if name == "customer_profiles" else profiles[KEYS], "", None, ["rfm"])
+        return ProfileValues().fit(profiles).transform(profiles), made.blocks["rfm"]
+
+    columns, before = features(("c1", "'basic'"))
+    assert sorted(columns) == ["customer_id", "cutoff_at", "plan basic"] and before.shape == (16, 1)
+    _, after = features(("c1", "'basic'"), ("c2", "null"))
+    np.testing.assert_array_equal(after, before)
+    said = project.dbt("test", "--select", "undated_profile_covers_every_customer", "--vars", variables)
+    assert "WARN 6 undated_profile_covers_every_customer" in said

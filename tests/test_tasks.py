@@ -361,6 +361,12 @@ def test_the_champion_scores_every_customer_of_the_score_cutoff(tables):
     assert scores["note"].eq("").all()
 
 
+def test_of_two_champions_none_is_taken(tables):
+    two = pd.concat([board("random_forest", "caspr_rfm"), board("lightgbm", "rfm")], ignore_index=True)
+    with pytest.raises(DataError, match="model_leaderboard: 2 champions of churn, expected one"):
+        score(reading(tables, model_leaderboard=two), CHURN)
+
+
 def test_scores_do_not_depend_on_the_chunks_they_are_made_in(tables, monkeypatch):
     read = reading(tables, model_leaderboard=board("lightgbm", "caspr_rfm_content"))
     whole = score(read, CHURN)

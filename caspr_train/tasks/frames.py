@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from caspr_train.errors import DataError
+
 # (name of a mart, a condition in SQL or an empty text) -> its rows, with column names in lower case
 Read = Callable[[str, str], pd.DataFrame]
 
@@ -31,3 +33,15 @@ def to_pandas(relation: Any) -> pd.DataFrame:
             frame = getattr(relation, method)()
             return frame.rename(columns=str.lower)  # Snowflake's names are in upper case
     raise TypeError(f"{type(relation).__name__} is no frame of DuckDB, Snowpark, BigQuery or PySpark")
+
+
+def champion(read: Read, task: str) -> pd.Series | None:
+    """The task's row of model_leaderboard; None while nothing was measured. DataError: there are several."""
+    board = read("model_leaderboard", "")
+    mine = board[board["task"] == task]
+    if len(mine) > 1:
+        raise DataError(
+            f"model_leaderboard: {len(mine)} champions of {task}, expected one; build model_performance and "
+            "model_leaderboard again, with this version of the package"
+        )
+    return mine.iloc[0] if len(mine) else None

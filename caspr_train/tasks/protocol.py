@@ -23,7 +23,7 @@ import pandas as pd
 
 from caspr_train.errors import DataError
 from caspr_train.tasks import bg_nbd, learners, sample
-from caspr_train.tasks.frames import Read
+from caspr_train.tasks.frames import Read, champion
 from caspr_train.tasks.representations import (
     BLOCKS,
     CONTROLS,
@@ -429,11 +429,10 @@ def _why_base_rate(x: np.ndarray, y: np.ndarray, target: Target) -> str:
 
 def _champion(read: Read, task: Task) -> tuple[str, str, str]:
     """Learner, representation and a remark, from model_leaderboard."""
-    board = read("model_leaderboard", "")
-    mine = board[board["task"] == task.name]
-    if mine.empty:
+    mine = champion(read, task.name)
+    if mine is None:
         return *DEFAULT, f"no champion yet: {task.headline} was not measured, or is not defined where it was"
-    return str(mine["learner"].iloc[0]), str(mine["representation"].iloc[0]), ""
+    return str(mine["learner"]), str(mine["representation"]), ""
 
 
 def _scored(

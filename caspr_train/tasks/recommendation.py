@@ -14,7 +14,7 @@ import pandas as pd
 
 from caspr_train.tasks import candidates, ranking, sample
 from caspr_train.tasks.candidates import CANDIDATES, NEED_VECTORS, Scores
-from caspr_train.tasks.frames import Read
+from caspr_train.tasks.frames import Read, champion
 from caspr_train.tasks.performance import INTERVAL, PERFORMANCE_TYPES, replicates
 from caspr_train.tasks.purchases import Customers, Items, at, chunks, read_customers, read_items, without_activity
 from caspr_train.tasks.representations import count_without_activity, normalise_key
@@ -108,14 +108,13 @@ def score(read: Read) -> pd.DataFrame:
     one customer apart, and not customers.
     """
     cutoffs = _cutoffs(read)
-    board = read("model_leaderboard", "")
-    mine = board.loc[board["task"] == NAME, "representation"]
+    mine = champion(read, NAME)
     parts = []
     for cutoff_at in cutoffs.loc[cutoffs["role"] == "score", "cutoff_at"]:
         items, fitted = _sampled(read, cutoff_at)
         if not len(items.names):
             continue
-        name = str(mine.iloc[0]) if len(mine) and mine.iloc[0] in _usable(items) else DEFAULT
+        name = DEFAULT if mine is None or mine["representation"] not in _usable(items) else str(mine["representation"])
         names = ["als", name] if name == "als_caspr" else [name]
         setting = _settings(read, _earlier(cutoffs[cutoffs["has_labels"].astype(bool)], cutoff_at), names)[name]
         scores = candidates.fit(name, setting, items, fitted)

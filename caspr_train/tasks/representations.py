@@ -188,7 +188,10 @@ def latest_version(vectors: pd.DataFrame) -> pd.DataFrame:
 
 
 def _is_number(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
+    """A boolean that nobody knows (has_profile of an undated profile) is none; only DuckDB would give it a type."""
+    if pd.api.types.is_bool_dtype(column):
+        return column.empty or column.notna().any()
+    return pd.api.types.is_numeric_dtype(column)
 
 
 def _places(frame: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:

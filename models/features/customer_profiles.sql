@@ -37,7 +37,12 @@ final as (
     select
         customer_cutoffs.customer_id,
         customer_cutoffs.cutoff_at,
+        {%- if profile.valid_from %}
         profiles.customer_id is not null as has_profile
+        {%- else %}
+        -- A row of today may have come after the cutoff, and would tell who came back to register.
+        cast(null as {{ dbt.type_boolean() }}) as has_profile
+        {%- endif %}
         {%- for attribute in attributes %},
         profiles.{{ caspr.quoted(attribute.name) }}
         {%- endfor %}

@@ -24,18 +24,39 @@ evaluations as (
     where model_version in (select customer_embeddings.model_version from customer_embeddings)
 ),
 
+-- The champion stands at the newest cutoff of its measuring: an evaluation made before the cutoffs moved would name a second one.
+{% for rows in ['measured', 'evaluations'] -%}
+dated_{{ rows }} as (
+    select
+        *,
+        max(cutoff_at) over (partition by task) as newest_cutoff_at
+    from {{ rows }}
+),
+
+{% endfor -%}
+evaluated as (
+    select * from dated_evaluations
+    where exists (
+        select 1
+        from dated_measured
+        where dated_measured.task = dated_evaluations.task
+            and dated_measured.cutoff_at = dated_evaluations.cutoff_at
+            and dated_measured.newest_cutoff_at = dated_evaluations.newest_cutoff_at
+    )
+),
+
 measured_once as (
-    select * from measured
+    select * from dated_measured
     where not exists (
         select 1
-        from evaluations
-        where evaluations.task = measured.task
-            and evaluations.cutoff_at = measured.cutoff_at
+        from evaluated
+        where evaluated.task = dated_measured.task
+            and evaluated.cutoff_at = dated_measured.cutoff_at
     )
 ),
 
 final as (
-    {%- for rows in ['measured_once', 'evaluations'] %}
+    {%- for rows in ['measured_once', 'evaluated'] %}
     select
         {{ columns | join(',\n        ') }}
     from {{ rows }}
