@@ -39,7 +39,7 @@ from caspr_train.errors import UsageError
 from caspr_train.files import whole
 from caspr_train.learner import CUT, INSTANTS, ORDER, PIECE, Job, Learner, draws
 from caspr_train.model import Caspr, Shape
-from caspr_train.sequences import RESERVED, SECONDS_PER_DAY, PackedSequences, Windows
+from caspr_train.sequences import ALWAYS, RESERVED, SECONDS_PER_DAY, PackedSequences, Windows
 
 # Values of the categorical attributes of the paper's KKBOX data; beside them it has this many numbers.
 KKBOX_VALUES, KKBOX_NUMBERS, KKBOX_LENGTH = (41, 38, 2, 2, 22, 6), 6, 15
@@ -91,6 +91,7 @@ def _kkbox(customers: int, seed: int) -> PackedSequences:
         age=torch.from_numpy(age.astype(np.int32)),
         money=torch.from_numpy(rng.standard_normal(rows, np.float32)),
         offsets=torch.arange(customers + 1) * KKBOX_LENGTH,
+        profile_age=torch.full((customers,), ALWAYS, dtype=torch.int32),
         profile_categories=torch.zeros(customers, 0, dtype=torch.int16),
         profile_numbers=torch.zeros(customers, 0, dtype=torch.float16),
     )

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from caspr_train.encoding import SECONDS_BEFORE_CUTOFF, SECONDS_SINCE_PREVIOUS
+from caspr_train.encoding import PROFILE_BEGAN_AT, SECONDS_BEFORE_CUTOFF, SECONDS_SINCE_PREVIOUS
 from caspr_train.errors import DataError, UsageError
 from caspr_train.schema import Attribute, Schema
 
@@ -106,7 +106,9 @@ def profiles_of(frame: Frame | None, customers: pa.Array, cutoff: datetime, sche
     DataError: a column is missing or of another kind, or a customer has two rows.
     """
     attributes = _attributes(schema, "profile")
-    keys = {"customer_id": customers, "cutoff_at": pa.repeat(pa.scalar(cutoff, pa.timestamp("us")), len(customers))}
+    at = pa.timestamp("us")
+    keys = {"customer_id": customers, "cutoff_at": pa.repeat(pa.scalar(cutoff, at), len(customers))}
+    keys[PROFILE_BEGAN_AT] = pa.nulls(len(customers), at)  # nobody cuts a window that ends earlier
     if frame is None:
         return pa.table({**keys, **{a.column: pa.nulls(len(customers), _type(a)) for a in attributes}})
     columns = _columns(frame, "profiles")

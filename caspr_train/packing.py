@@ -11,9 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from caspr_train.encoding import SECONDS_BEFORE_CUTOFF, Encoding, Rows, chunks
+from caspr_train.encoding import PROFILE_BEGAN_AT, SECONDS_BEFORE_CUTOFF, Encoding, Rows, chunks
 from caspr_train.errors import DataError
-from caspr_train.sequences import HELD_OUT, Append, PackedSequences, write_packed
+from caspr_train.sequences import ALWAYS, HELD_OUT, Append, PackedSequences, write_packed
 
 KEYS = pa.schema([("customer_id", pa.string()), ("cutoff_at", pa.timestamp("us"))])
 KEYS_FILE = "keys.arrow"
@@ -74,6 +74,8 @@ def _keys_in(path: Path) -> pa.Table:
 def _pack_profiles(profiles: Rows, encoding: Encoding, append: Append, keep: Callable[[pa.Table], None]) -> None:
     for table in chunks(profiles):
         keep(table.select(KEYS.names).cast(KEYS))
+        began, cutoff = (np.asarray(table[name].cast(pa.timestamp("us"))) for name in (PROFILE_BEGAN_AT, "cutoff_at"))
+        append("profile_age", _whole_seconds((cutoff - began) / np.timedelta64(1, "s")))
         append("profile_categories", encoding.categories("profile", table))
         append("profile_numbers", encoding.numbers("profile", table).astype(np.float16))
 
@@ -98,7 +100,7 @@ def _pack_activities(activities: Rows, encoding: Encoding, append: Append, keys:
             money = np.asarray(table[monetary.column].cast(pa.float64()))
         append("categories", encoding.categories("sequence", table))
         append("numbers", encoding.numbers("sequence", table).astype(np.float16))
-        append("age", np.ceil(np.minimum(age, 2**31 - 1)).astype(np.int32))
+        append("age", _whole_seconds(age))
         append("money", _float32(money))
         append("offsets", starts + rows)
         rows, sequences = rows + len(table), sequences + len(starts)
@@ -118,6 +120,11 @@ def _pack_activities(activities: Rows, encoding: Encoding, append: Append, keys:
 
 
 NO_POSITION = -(2**40)  # before the first row: only a 1 may follow
+
+
+def _whole_seconds(age: np.ndarray) -> np.ndarray:
+    """Rounded up, int32; ALWAYS where it is more or not known (NaN)."""
+    return np.ceil(np.minimum(np.where(np.isnan(age), ALWAYS, age), ALWAYS)).astype(np.int32)
 
 
 def _float32(money: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ from caspr_train.files import whole_folder
 PAD, UNK, MISSING = 0, 1, 2  # no activity here; a value not seen at the train cutoff; the value is null
 RESERVED = 3
 SECONDS_PER_DAY = 86_400.0
+ALWAYS = 2**31 - 1  # seconds before the cutoff: earlier than any instant
 SLICE = 65_536  # sequences looked at together where all are: mapped ones may be larger than the memory
 
 # What the future-window objective predicts, in this order: did anything happen, did money move, how many activities
@@ -59,6 +60,7 @@ class PackedSequences:
     age: Tensor  # [rows] int32, seconds before the cutoff
     money: Tensor  # [rows] float32 as in the mart, NaN where no money moved
     offsets: Tensor  # [n + 1] int64
+    profile_age: Tensor  # [n] int32, seconds from when the profile began to hold to the cutoff, ALWAYS if nobody knows
     profile_categories: Tensor  # [n, profile categorical] int16 or int32
     profile_numbers: Tensor  # [n, profile numerical] float16
 
@@ -309,13 +311,15 @@ class Windows:
             categories.masked_fill_(padding[..., None], PAD)
             numbers.masked_fill_(padding[..., None], torch.nan)
             days.masked_fill_(padding, torch.nan)
+        # A profile that began later would tell the window its future; at the cutoff all have begun.
+        not_yet = (s.profile_age[which] <= instant)[:, None]
         batch = Batch(
             categories=categories,
             numbers=numbers,
             days_before=days,
             valid=valid,
-            profile_categories=s.profile_categories[which].long(),
-            profile_numbers=s.profile_numbers[which].float(),
+            profile_categories=s.profile_categories[which].long().masked_fill_(not_yet, MISSING),
+            profile_numbers=s.profile_numbers[which].float().masked_fill_(not_yet, torch.nan),
         )
         # The oldest activity of a history cut by history_length has a predecessor, the oldest of a window too: its gap
         # is kept, since it is known at the instant.

@@ -6,6 +6,7 @@
     {%- set reserved = [
         'customer_id', 'occurred_at', 'stream', 'stream_rank', 'activity_id', 'activity_number', 'activity_type',
         'seconds_since_previous', 'seconds_before_cutoff', 'cutoff_at', 'position', 'recency_rank', 'has_profile',
+        'profile_began_at',
         'customer_fingerprint', 'loaded_at', 'previous_at', 'activity_count', 'activities_dropped', 'rejection', 'version_rank',
         'superseded_at', 'is_repeated',
     ] -%}

@@ -11,7 +11,8 @@
     {%- for name in accepted -%}
         {%- set given = caspr.setting(name, {}) -%}
         {%- do caspr.check_keys(name, given, accepted[name]) -%}
-        {#- A recommendation, and a fraud that nothing is said of, lengthen nothing by themselves: they look as far as the longest horizon. -#}
+        {#- A recommendation, and a fraud that nothing is said of, lengthen nothing by themselves: the others say how far the
+            cutoffs lie apart. -#}
         {%- set follows = name == 'recommendation' or (name == 'fraud' and given == {}) -%}
         {%- do horizons.update({
             name: caspr.check_positive_integer(name ~ '.horizon_days', given['horizon_days'])

@@ -59,6 +59,7 @@ def marts(customers: int = 300, seed: int = 0, longest: int = 30, types=None) ->
             "cutoff_at": cutoff[:customers],
             "country": rng.choice(["DE", "FR", "UK"], customers),
             "age": rng.normal(40, 10, customers),
+            "profile_began_at": pa.nulls(customers, pa.timestamp("us")),
         }
     )
     return activities, profiles

@@ -26,7 +26,7 @@ from caspr_train.learner import NEGATIVES, Job, Learner, draws
 from caspr_train.model import Caspr, Shape, tied
 from caspr_train.model.tied import TiedHead, draw_negatives, log_frequency
 from caspr_train.objective import count_targets, draw_mask, loss_sums, masked_events
-from caspr_train.sequences import MISSING, PAD, RESERVED, UNK, Batch, PackedSequences
+from caspr_train.sequences import ALWAYS, MISSING, PAD, RESERVED, UNK, Batch, PackedSequences
 from caspr_train.trainer import train, validate
 from tests.frames import job_of, packed, training_folder, windows_of
 
@@ -46,6 +46,7 @@ def shop(config: Config, items: Tensor, values: int) -> tuple[PackedSequences, J
         age=(torch.arange(t, 0, -1) * 864_000).int().repeat(n),
         money=torch.full((n * t,), torch.nan),
         offsets=torch.arange(n + 1) * t,
+        profile_age=torch.full((n,), ALWAYS, dtype=torch.int32),
         profile_categories=torch.zeros(n, 0, dtype=torch.int16),
         profile_numbers=torch.zeros(n, 0).half(),
     )

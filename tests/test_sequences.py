@@ -2,6 +2,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import fields
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,18 @@ from caspr_train.encoding import Encoding
 from caspr_train.errors import DataError
 from caspr_train.files import scratch
 from caspr_train.packing import count_customers, held_out, keys_of, pack, pack_folder
-from caspr_train.sequences import PAD, RESERVED, Batch, PackedSequences, batches, counted, load_held_out, write_packed
+from caspr_train.sequences import (
+    ALWAYS,
+    MISSING,
+    PAD,
+    RESERVED,
+    Batch,
+    PackedSequences,
+    batches,
+    counted,
+    load_held_out,
+    write_packed,
+)
 from tests.frames import DAY, SCHEMA, marts, packed, windows_of
 
 CONFIG = preset("default", sequence_length=5)
@@ -90,6 +102,28 @@ def test_an_activity_on_the_instant_belongs_to_the_future():
     batch = windows.cut(torch.tensor([i]), age[3:4])
     assert int(batch.valid.sum()) == 3
     assert batch.next_categories[0].tolist() == sequences.categories[int(sequences.offsets[i]) + 3].tolist()
+
+
+def test_a_window_that_ends_before_the_profile_began_sees_none():
+    activities, profiles = marts(200)
+    encoding = Encoding(SCHEMA).fit(activities, profiles)
+    undated, _ = pack(activities, profiles, encoding)
+    ages = [None, 0.5, 30 * DAY + 0.5, 300 * DAY, 100_000 * DAY]
+    began = [None if age is None else datetime(2025, 1, 1) - timedelta(seconds=age) for age in ages] * 40
+    place = profiles.column_names.index("profile_began_at")
+    dated = profiles.set_column(place, "profile_began_at", pa.array(began, pa.timestamp("us")))
+    sequences, _ = pack(activities, dated, encoding)
+    assert sequences.profile_age[:5].tolist() == [ALWAYS, 1, 30 * DAY + 1, 300 * DAY, ALWAYS]
+    windows, plain = (windows_of(CONFIG, one, encoding) for one in (sequences, undated))
+    which = torch.arange(200)
+    same_tensors(windows.cut(which), plain.cut(which))
+    # The end of a window is itself outside it: what began on it is not known.
+    for instant in (torch.full((200,), int(30 * DAY)), torch.full((200,), int(30 * DAY) + 1)):
+        batch, all_seen = windows.cut(which, instant), plain.cut(which, instant)
+        unknown = torch.tensor([age is not None and np.ceil(age) <= int(instant[0]) for age in ages] * 40)
+        assert unknown[:5].tolist() == [False, True, instant[0] > 30 * DAY, False, False]
+        assert (batch.profile_categories[unknown] == MISSING).all() and batch.profile_numbers[unknown].isnan().all()
+        same_tensors(batch.map(lambda tensor, known=~unknown: tensor[known]), all_seen.map(lambda t, k=~unknown: t[k]))
 
 
 def test_packing_refuses_tables_of_different_builds_and_rows_after_the_cutoff():

@@ -57,7 +57,9 @@ def make_tables(customers=300, seed=0, strength=1.5):
     )
     return SimpleNamespace(
         rfm_features=rfm,
-        customer_profiles=keys.assign(has_profile=True, country=rng.choice(["UK", "FR", None], n)),
+        customer_profiles=keys.assign(
+            has_profile=True, profile_began_at=pd.Timestamp("2010-06-01"), country=rng.choice(["UK", "FR", None], n)
+        ),
         content_features=keys.assign(page_top_1_count=rng.poisson(1, n)),
         customer_embeddings=keys.assign(
             model_version="v1", embedding=list(embedding), embedded_at=pd.Timestamp("2011-07-02")

@@ -1,5 +1,5 @@
--- A warning that names the customers whom a profile without valid_from does not hold: who registers later gets attributes at all earlier
--- cutoffs, so that a missing one tells who has not come back. profile.valid_from (the day of the sign-up does) mends it.
+-- A warning that names the customers whom a profile without valid_from does not hold: who registers later gets attributes at
+-- all earlier cutoffs, so that a missing one tells who has not come back. profile.valid_from (the day of the sign-up) mends it.
 {%- set profile = caspr.profile() %}
 {{ config(severity='warn', enabled=profile is not none and profile.valid_from is none) }}
 

@@ -30,6 +30,8 @@ from caspr_train.tasks.frames import Read
 KEYS = ["cutoff_at", "customer_id"]
 # Bookkeeping of the incremental marts and no feature: a hash of the future, too.
 FINGERPRINT = "customer_fingerprint"
+# Of customer_profiles, and no feature: for the trainer's windows.
+PROFILE_BEGAN_AT = "profile_began_at"
 BLOCKS = {
     "rfm": ("rfm",),
     "rfm_content": ("rfm", "content"),
@@ -84,7 +86,7 @@ class ProfileValues:
 
     def fit(self, profiles: pd.DataFrame) -> ProfileValues:
         """Learn from the rows of customer_profiles that learners are fitted on."""
-        for name in profiles.columns.drop(KEYS, errors="ignore"):
+        for name in profiles.columns.drop([*KEYS, PROFILE_BEGAN_AT], errors="ignore"):
             if not _is_number(profiles[name]):
                 counts = profiles[name].dropna().astype(str).value_counts()
                 self.commonest[name] = sorted(counts.index, key=lambda value: (-counts[value], value))[:COMMONEST]

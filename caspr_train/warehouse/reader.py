@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from caspr_train.encoding import SECONDS_BEFORE_CUTOFF, SECONDS_SINCE_PREVIOUS
+from caspr_train.encoding import PROFILE_BEGAN_AT, SECONDS_BEFORE_CUTOFF, SECONDS_SINCE_PREVIOUS
 from caspr_train.errors import DataError
 from caspr_train.project import DbtProject
 from caspr_train.schema import Schema
@@ -58,7 +58,7 @@ class Reader:
 
     def profiles(self, schema: Schema, cutoff: datetime) -> Iterator[pa.RecordBatch]:
         """Rows of customer_profiles at the cutoff, ordered by customer; read as they are asked for."""
-        columns = ["customer_id", "cutoff_at"]
+        columns = ["customer_id", "cutoff_at", PROFILE_BEGAN_AT]
         columns += [self._quoted(a.column) for a in schema.attributes if a.scope == "profile"]
         return self.stream(
             f"select {', '.join(columns)} from {{customer_profiles}} where cutoff_at = {_instant(cutoff)} "

@@ -38,10 +38,12 @@ final as (
         customer_cutoffs.customer_id,
         customer_cutoffs.cutoff_at,
         {%- if profile.valid_from %}
-        profiles.customer_id is not null as has_profile
+        profiles.customer_id is not null as has_profile,
+        profiles.caspr_valid_from as profile_began_at
         {%- else %}
         -- A row of today may have come after the cutoff, and would tell who came back to register.
-        cast(null as {{ dbt.type_boolean() }}) as has_profile
+        cast(null as {{ dbt.type_boolean() }}) as has_profile,
+        cast(null as {{ dbt.type_timestamp() }}) as profile_began_at
         {%- endif %}
         {%- for attribute in attributes %},
         profiles.{{ caspr.quoted(attribute.name) }}
@@ -61,7 +63,8 @@ final as (
     select
         customer_id,
         cutoff_at,
-        false as has_profile
+        false as has_profile,
+        cast(null as {{ dbt.type_timestamp() }}) as profile_began_at
     from customer_cutoffs
 )
 {%- endif %}
@@ -69,7 +72,8 @@ final as (
 select
     customer_id,
     cutoff_at,
-    has_profile
+    has_profile,
+    profile_began_at
     {%- for attribute in attributes %},
     {{ caspr.quoted(attribute.name) }}
     {%- endfor %}
