@@ -156,7 +156,7 @@ def subjects(plan: Plan, sequences: PackedSequences, rank: int, count: int, devi
     windows = job.windows(sequences.to(device))
     learner = Learner(job, windows, device, rank, count)
     instants = windows.random_instants(draws(config, 0, INSTANTS)) if config.windows == "random" else None
-    orders = _batches(torch.randperm(len(sequences), generator=draws(config, 0, ORDER)), batch)
+    orders = _batches(torch.randperm(len(sequences), generator=draws(config, 0, ORDER)).to(device), batch)
     steps = itertools.count()
 
     def train() -> None:
@@ -168,7 +168,7 @@ def subjects(plan: Plan, sequences: PackedSequences, rank: int, count: int, devi
         return found
     in_turn = _batches(torch.arange(len(sequences)), batch)
     found.append(Subject("embed", batch, lambda: _embed(learner.model, windows, next(in_turn).to(device))))
-    found.append(Subject("input", batch, lambda: _cut(windows, next(orders).to(device), instants)))
+    found.append(Subject("input", batch, lambda: _cut(windows, next(orders), instants)))
     if plan.against_reference:
         found += _reference_subjects(plan, sequences, batch, t, device)
     return found

@@ -118,9 +118,10 @@ class Learner:
         return total
 
     def cuts(self, which: Tensor, instants: Tensor | None) -> list[Cut]:
-        """The windows of this process's share of a step."""
+        """The windows of this process's share of a step. Let `which` lie where the sequences do: to send it to a GPU
+        is to wait for it."""
         share = which[places(len(which), self.rank, self.count)]
-        return [(part, None if instants is None else instants[part.to(instants.device)]) for part in share.split(CUT)]
+        return [(part, None if instants is None else instants[part]) for part in share.split(CUT)]
 
     def pieces(
         self, step: int, which: Tensor, instants: Tensor | None, stream: Iterator[Batch] | None = None
@@ -129,11 +130,11 @@ class Learner:
         # Drawn for the whole step, so that a mask depends on the step and the place in it, not on who works on it.
         generator = draws(self.config, step, MASKS, self.device)
         noise = torch.rand(len(which), self.config.sequence_length, generator=generator, device=self.device)
-        noise = noise[places(len(which), self.rank, self.count)]
-        cuts = self.cuts(which, instants)
-        stream = batches(self.windows, cuts, self.device) if stream is None else stream
+        parts = noise[places(len(which), self.rank, self.count)].split(CUT)  # as `cuts` does
+        if stream is None:
+            stream = batches(self.windows, self.cuts(which, instants), self.device)
         pieces = []
-        for batch, chances in zip(islice(stream, len(cuts)), noise.split(CUT), strict=True):
+        for batch, chances in zip(islice(stream, len(parts)), parts, strict=True):
             pieces += cut_up(batch, draw_mask(batch.valid, self.config.mask_share, chances))
         return pieces
 

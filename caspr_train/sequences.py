@@ -382,7 +382,8 @@ class Windows:
         row = torch.where(known, end, end - 1)
         rows = end[:, None] + torch.arange(self._longest, device=which.device)
         untils = [self._rows_before(which, instant - self._horizon(share)) for share in HORIZON_SHARES]
-        rows = rows[:, : max((int((until - end).max()) for until in untils if len(until)), default=0)]
+        if rows.device.type == "cpu":  # to ask a GPU how many are enough is to wait for it; there all are looked at
+            rows = rows[:, : max((int((until - end).max()) for until in untils if len(until)), default=0)]
         inside = rows.clamp(max=len(s.money) - 1)
         spent, numbers, categories = s.money[inside].double(), s.numbers[inside].float(), s.categories[inside]
         futures, contents = [], []

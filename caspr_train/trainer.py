@@ -84,7 +84,7 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
             if config.patience is not None and progressed.worse >= config.patience:
                 break
             model.train()
-            order = fit[torch.randperm(len(fit), generator=draws(config, epoch, ORDER))]
+            order = fit[torch.randperm(len(fit), generator=draws(config, epoch, ORDER))].to(windows.sequences.device)
             instants = windows.random_instants(draws(config, epoch, INSTANTS)) if config.windows == "random" else None
             # All but what was done before the training was interrupted.
             first = progressed.step - epoch * steps_per_epoch

@@ -347,6 +347,19 @@ def test_runs_that_cannot_be_written_are_one_line(tmp_path):
         pass
 
 
+def test_windows_are_cut_without_a_question_to_the_device():
+    sequences, encoding, _ = packed(CONFIG, customers=50)
+    windows, which = windows_of(CONFIG, sequences, encoding), torch.arange(50)
+    instants = windows.random_instants(torch.Generator().manual_seed(1))
+    here = windows.cut(which, instants)
+    # It knows shapes and no values: as on a GPU, an answer would have to be waited for, and here there is none.
+    meta = torch.device("meta")
+    windows.sequences = sequences.to(meta)
+    there = windows.cut(which.to(meta), instants.to(meta))
+    for field in fields(Batch):
+        assert getattr(there, field.name).shape == getattr(here, field.name).shape
+
+
 @pytest.mark.parametrize("size", [256, 20, 1])
 def test_windows_of_one_length_go_together_without_their_padding(size):
     sequences, encoding, _ = packed(CONFIG, customers=200)

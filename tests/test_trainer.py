@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from caspr_train.config import preset
 from caspr_train.distributed import Processes, launch
 from caspr_train.errors import DataError
-from caspr_train.learner import VALIDATION, draws
+from caspr_train.learner import VALIDATION, Learner, draws
 from caspr_train.model import Caspr
 from caspr_train.objective import draw_mask
 from caspr_train.sequences import PAD, PackedSequences
@@ -132,6 +132,13 @@ def test_buffers_are_those_of_the_first_process_and_sent_once(tmp_path):
     first, second = (safetensors.torch.load_file(tmp_path / f"rank{r}.safetensors") for r in (0, 1))
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert (first["future_mean"] != 0).all()
+
+
+def test_the_windows_of_a_step_are_looked_up_once(tmp_path, monkeypatch):
+    cuts, looked_up = Learner.cuts, []
+    monkeypatch.setattr(Learner, "cuts", lambda *given: (looked_up.append(1), cuts(*given))[1])
+    metrics, _ = fitted(tmp_path, training_folder(tmp_path, preset("default", **SMALL, epochs=2, batch_size=64)))
+    assert len(looked_up) == metrics["steps"]
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_seed_others(tmp_path):
