@@ -46,6 +46,8 @@ KKBOX_VALUES, KKBOX_NUMBERS, KKBOX_LENGTH = (41, 38, 2, 2, 22, 6), 6, 15
 HORIZON_DAYS = 90
 # FLOPs and bytes are counted on so many sequences, on the CPU, whatever is measured where.
 COUNTED = 256
+# The first calls of a subject hold what is set up once: on a GPU its libraries, kernels and memory.
+WARMING_UP = 2
 # The reference's Dataset holds so many sequences: more than a cache does, and made in a second.
 REFERENCE_SEQUENCES = 200_000
 
@@ -176,6 +178,7 @@ def subjects(plan: Plan, sequences: PackedSequences, rank: int, count: int, devi
 
 @torch.no_grad()
 def _embed(model: Caspr, windows: Windows, which: Tensor) -> None:
+    """What the model does of the command `embed`; without its threads, where nobody would count operators."""
     model.eval()
     for piece in which.split(PIECE[which.device.type]):
         model.embed(windows.cut(piece)).float().cpu()
@@ -227,15 +230,12 @@ def _endless(loader: torch.utils.data.DataLoader) -> Iterator[Any]:
 
 
 def measure(subject: Subject, plan: Plan, device: torch.device) -> Measured:
-    """Call the subject for the planned time or number. The first time it is called once more before, unmeasured."""
+    """Call the subject for the planned time or number. The first time it is warmed up before, unmeasured."""
     if subject.calls is None:
-        started = time.perf_counter()
-        subject.call()
+        for _ in range(WARMING_UP):
+            subject.call()
         _finish(device)
-        # The processes of a step must agree how many there will be.
-        mean = torch.tensor([time.perf_counter() - started, 1.0], dtype=torch.float64, device=device)
-        total, processes = add_over_processes(mean).tolist()
-        subject.calls = plan.steps or max(1, math.floor(plan.seconds * processes / total))
+        subject.calls = plan.steps or _calls_in(plan.seconds, subject, device)
     _forget_peak(device)
     started, processor = time.perf_counter(), time.process_time()
     for _ in range(subject.calls):
@@ -248,6 +248,16 @@ def measure(subject: Subject, plan: Plan, device: torch.device) -> Measured:
         time.process_time() - processor,
         _peak(device),
     )
+
+
+def _calls_in(seconds: float, subject: Subject, device: torch.device) -> int:
+    started = time.perf_counter()
+    subject.call()
+    _finish(device)
+    # The processes of a step must agree how many there will be.
+    mean = torch.tensor([time.perf_counter() - started, 1.0], dtype=torch.float64, device=device)
+    total, processes = add_over_processes(mean).tolist()
+    return max(1, math.floor(seconds * processes / total))
 
 
 def _finish(device: torch.device) -> None:

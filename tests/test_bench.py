@@ -6,6 +6,7 @@ import os
 import statistics
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,6 +97,20 @@ def test_every_figure_follows_from_the_rounds(measured):
             expected = [a / b for a, b in zip(rows[above][of], rows[below][of], strict=True)]
             assert result["ratios"][name][kind] == pytest.approx(expected)
         assert f"{name}: {statistics.median(result['ratios'][name]['clock']):.2f} x" in text
+
+
+def test_a_round_is_as_long_as_asked_whatever_the_first_calls_take(monkeypatch):
+    now, takes = 0.0, iter([30.0, 2.0])
+
+    def call() -> None:
+        nonlocal now
+        now += next(takes, 0.5)
+
+    monkeypatch.setattr(bench, "time", SimpleNamespace(perf_counter=lambda: now, process_time=lambda: now))
+    subject = bench.Subject("train", 10, call)
+    for _ in range(2):
+        measured = bench.measure(subject, SimpleNamespace(seconds=4.0, steps=None), CPU)
+        assert (measured.seconds, measured.sequences) == (4.0, 80)
 
 
 def counted(customers: int = 512, **changes) -> dict[str, tuple[float, float]]:
