@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,7 @@ def _run_together(options: argparse.Namespace, world: World) -> None:
     """Run a command that torchrun, mpirun or srun started several times."""
     if options.command not in (train, finetune):
         if world.rank:
+            time.sleep(3)  # torchrun ends all when one does: the first shall have spoken
             raise SystemExit(UsageError.exit_code)
         raise UsageError(
             f"{world.launcher} started {world.count} processes, but only train and finetune run in several; start this "
