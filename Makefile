@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(CURDIR)/$(VENV)/bin
 # What is installed beside the package's own needs: EXTRAS=dev,postgres,spark brings the tests on those warehouses.
 EXTRAS ?= dev
-# Files of tests: all of them if none are given.
+# Files of tests, or other words for pytest: all tests if none are given.
 TESTS  ?=
 STAMP  := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
