@@ -337,19 +337,24 @@ print("MESSAGES" + json.dumps(messages))
 """
 
 
-@pytest.fixture(scope="module")
-def messages(demo_project) -> dict[str, str]:
-    cases = {name: variables for name, (variables, _) in WRONG.items()}
+def run_in_one_process(project, program: str, cases):
+    """What `program` prints as JSON of `cases`."""
     done = subprocess.run(
-        [sys.executable, "-c", CHECK_ALL],
-        input=json.dumps({"none wrong": {}, **cases}),
-        cwd=demo_project.folder,
-        env=demo_project.environment,
+        [sys.executable, "-c", program],
+        input=json.dumps(cases),
+        cwd=project.folder,
+        env=project.environment,
         capture_output=True,
         text=True,
     )
     assert "MESSAGES" in done.stdout, done.stdout + done.stderr
     return json.loads(done.stdout.split("MESSAGES")[1])
+
+
+@pytest.fixture(scope="module")
+def messages(demo_project) -> dict[str, str]:
+    cases = {name: variables for name, (variables, _) in WRONG.items()}
+    return run_in_one_process(demo_project, CHECK_ALL, {"none wrong": {}, **cases})
 
 
 def test_the_demo_settings_are_good(messages):
@@ -462,53 +467,82 @@ def test_numbers_of_every_type_are_numbers(installing):
             connection.execute(f"drop table {mart}")
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (
-            {"occurred_at": "visit_time"},
-            "vars: caspr: streams[0].occurred_at is \"visit_time\"; expected a column of model 'visits', "
-            "which has: visit_id, customer_id, visited_at, page, epoch",
-        ),
-        (
-            {"occurred_at": "page"},
-            "vars: caspr: streams[0].occurred_at is \"page\"; expected a column of times; in model 'visits' its "
-            "type is VARCHAR (cast it there)",
-        ),
-        (
-            {"occurred_at": "epoch"},
-            "vars: caspr: streams[0].occurred_at is \"epoch\"; expected a column of times; in model 'visits' its "
-            "type is INTEGER (cast it there)",
-        ),
-        (
-            {"attributes": [{"name": "seite", "column": "page", "kind": "numerical"}]},
-            'vars: caspr: streams[0].attributes[0].column is "page"; expected a column of numbers; '
-            "in model 'visits' its type is VARCHAR",
-        ),
-        (
-            {"attributes": [{"name": "mood", "kind": "numerical"}]},
-            "in model 'visits' its type is ENUM('calm', 'cross')",
-        ),
-        ({"attributes": [{"name": "flags", "kind": "numerical"}]}, "in model 'visits' its type is BIT"),
-        (
-            {"customer_id": ["customer_id", "country"]},
-            "vars: caspr: streams[0].customer_id is \"country\"; expected a column of model 'visits', which has: ",
-        ),
-        (
-            {"loaded_at": "epoch"},
-            "vars: caspr: streams[0].loaded_at is \"epoch\"; expected a column of times; in model 'visits' its "
-            "type is INTEGER",
-        ),
-    ],
-)
-def test_a_wrong_column_stops_before_a_mart_is_built(installing, changes, message):
+# The first stops a whole `dbt build`, in a process of its own.
+WRONG_COLUMNS = [
+    (
+        {"occurred_at": "visit_time"},
+        "vars: caspr: streams[0].occurred_at is \"visit_time\"; expected a column of model 'visits', "
+        "which has: visit_id, customer_id, visited_at, page, epoch",
+    ),
+    (
+        {"occurred_at": "page"},
+        "vars: caspr: streams[0].occurred_at is \"page\"; expected a column of times; in model 'visits' its "
+        "type is VARCHAR (cast it there)",
+    ),
+    (
+        {"occurred_at": "epoch"},
+        "vars: caspr: streams[0].occurred_at is \"epoch\"; expected a column of times; in model 'visits' its "
+        "type is INTEGER (cast it there)",
+    ),
+    (
+        {"attributes": [{"name": "seite", "column": "page", "kind": "numerical"}]},
+        'vars: caspr: streams[0].attributes[0].column is "page"; expected a column of numbers; '
+        "in model 'visits' its type is VARCHAR",
+    ),
+    (
+        {"attributes": [{"name": "mood", "kind": "numerical"}]},
+        "in model 'visits' its type is ENUM('calm', 'cross')",
+    ),
+    ({"attributes": [{"name": "flags", "kind": "numerical"}]}, "in model 'visits' its type is BIT"),
+    (
+        {"customer_id": ["customer_id", "country"]},
+        "vars: caspr: streams[0].customer_id is \"country\"; expected a column of model 'visits', which has: ",
+    ),
+    (
+        {"loaded_at": "epoch"},
+        "vars: caspr: streams[0].loaded_at is \"epoch\"; expected a column of times; in model 'visits' its "
+        "type is INTEGER",
+    ),
+]
+
+# As CHECK_ALL: the columns are looked at when the first model of the activities runs.
+RUN_ALL = """
+import json, sys
+from dbt.cli.main import dbtRunner
+
+good, *wrong = ["--vars=" + json.dumps({"streams": [stream]}) for stream in json.load(sys.stdin)]
+parsed = dbtRunner().invoke(["--quiet", "parse", good])
+assert parsed.success, parsed.exception
+assert dbtRunner(manifest=parsed.result).invoke(["--quiet", "run", "--select", "visits", good]).success
+messages = []
+for variables in wrong:
+    said = []
+    runner = dbtRunner(manifest=parsed.result, callbacks=[lambda event: said.append(event.info.msg)])
+    done = runner.invoke(["--quiet", "run", "--select", "rejected_activities", variables])
+    messages.append("" if done.success else "\\n".join(said))
+print("MESSAGES" + json.dumps(messages))
+"""
+
+
+def tables_of(installing) -> list[str]:
+    return [name for (name,) in installing.rows("select table_name from duckdb_tables() where schema_name = 'main'")]
+
+
+def test_a_wrong_column_stops_before_a_mart_is_built(installing):
+    changes, message = WRONG_COLUMNS[0]
     done = installing.try_dbt("build", "--vars", json.dumps({"streams": [stream(model="visits", **changes)]}))
     assert done.returncode == 1
     assert message in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
-    with installing.connect() as connection:
-        tables = connection.execute("select table_name from duckdb_tables() where schema_name = 'main'").fetchall()
-    assert tables == []
+    assert tables_of(installing) == []
+
+
+def test_every_wrong_column_is_named(installing):
+    streams = [stream(model="visits", **changes) for changes, _ in [({}, ""), *WRONG_COLUMNS]]
+    done = run_in_one_process(installing, RUN_ALL, streams)
+    assert tables_of(installing) == []
+    for (_, message), said in zip(WRONG_COLUMNS, done, strict=True):
+        assert message in said and "Traceback" not in said
 
 
 def test_a_zoned_time_is_utc_whatever_the_zone_of_the_machine(installing, monkeypatch):

@@ -236,8 +236,8 @@ def test_the_number_of_threads_does_not_move_a_bit(learner, kind, monkeypatch):
     x = rng.normal(size=(10_000 if learner == "lightgbm" else 500, 3)).astype(np.float32).round(1)
     y = x.sum(axis=1) + rng.normal(size=len(x))
     scores = []
-    for threads in (1, 2):
-        monkeypatch.setattr(learners, "worker_threads", lambda threads=threads: threads)
+    for cores in (1, 4):
+        monkeypatch.setattr(learners, "cores", lambda cores=cores: cores)
         scores.append(learners.fit(learner, x, y > 0 if kind == "boolean" else y, numbered(len(x)))(x[:500]))
     np.testing.assert_array_equal(*scores)
 
@@ -361,6 +361,16 @@ def test_the_champion_scores_every_customer_of_the_score_cutoff(tables):
     assert scores["cutoff_at"].eq(SCORE).all()
     assert set(zip(scores["learner"], scores["representation"], strict=True)) == {("random_forest", "caspr_rfm")}
     assert scores["note"].eq("").all()
+
+
+def test_nothing_is_fitted_of_which_nobody_is_scored(tables, monkeypatch):
+    """A forest of 100,000 customers takes minutes: what a champion without its embedding falls back to is no spare."""
+    fits = []
+    monkeypatch.setattr(learners, "fit", lambda learner, x, y, *_: fits.append(x.shape[1]) or learners.base_rate(y))
+    monkeypatch.setattr(learners, "CHUNK_ROWS", 50)
+    read = reading(tables, model_leaderboard=board("lightgbm", "caspr_rfm"))
+    assert len(score(read, LIFETIME_VALUE)) == 300
+    assert len(fits) == len(LIFETIME_VALUE.targets) and len(set(fits)) == 1
 
 
 def test_of_two_champions_none_is_taken(tables):

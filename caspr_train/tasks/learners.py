@@ -51,9 +51,14 @@ def base_rate(y: np.ndarray) -> Predict:
     return lambda x: np.full(len(x), rate)
 
 
+def cores() -> int:
+    """The cores this process may use. As many threads for a forest: they sleep while they wait for a core."""
+    return cpu_count()  # joblib's heeds a container's share
+
+
 def worker_threads() -> int:
-    """Half of the cores this process may use: dbt runs the two tasks side by side in one process (`threads: 2`)."""
-    return max(1, cpu_count() // 2)  # joblib's count heeds a container's share; threads beyond it would wait in circles
+    """Half of the cores, for threads that wait in circles (OpenMP): dbt runs two tasks side by side (`threads: 2`)."""
+    return max(1, cores() // 2)
 
 
 def calibrated(log_odds: np.ndarray, y: np.ndarray) -> Predict | None:
@@ -90,7 +95,7 @@ def _fit_forest(x: np.ndarray, y: np.ndarray, customers: Sequence[str], seed: in
     # scikit-learn lets a regression forest look at every column at each split; with an embedding beside the features
     # that costs ten times the time and gains nothing in RMSE, so both kinds look at the square root of them, which is
     # the classifier's default.
-    settings = {"n_estimators": TREES, "max_features": "sqrt", "random_state": seed, "n_jobs": worker_threads()}
+    settings = {"n_estimators": TREES, "max_features": "sqrt", "random_state": seed, "n_jobs": cores()}
     is_classifier = y.dtype == bool
     # The rows that a tree did not draw are unknown to it only where none of the same customer is among the drawn.
     is_once = is_classifier and len(set(customers)) == len(customers)
@@ -125,8 +130,8 @@ def _fit_forest(x: np.ndarray, y: np.ndarray, customers: Sequence[str], seed: in
         return probability if curve is None else curve(_log_odds(probability))
 
     def predict_in_threads(rows: np.ndarray) -> np.ndarray:
-        share = max(1, -(-len(rows) // worker_threads()))
-        with ThreadPoolExecutor(worker_threads()) as pool:
+        share = max(1, -(-len(rows) // cores()))
+        with ThreadPoolExecutor(cores()) as pool:
             parts = pool.map(predict, [rows[start : start + share] for start in range(0, len(rows), share)])
             return np.concatenate([*parts]).astype(np.float64)
 

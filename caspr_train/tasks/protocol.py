@@ -15,7 +15,7 @@ to be scored is never fitted on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
@@ -230,22 +230,18 @@ def score(read: Read, task: Task, seed: int = 1) -> pd.DataFrame:
         fit = np.flatnonzero(known["is_labelled"])
         if not len(fit):
             continue
-        fits = {}
-        for name in names:
-            if set(BLOCKS[name]) <= set(marts.blocks):
-                fits[name] = [_fit(marts, name, learner, fit, known[one.score], one, seed) for one in task.targets]
+        fits = _Fits(marts, learner, fit, known, task, seed)
         for condition in _chunks(turn.cutoff_at, _customers(read)):
             chunk = build(read, condition, profile_values, blocks, seed)
             if len(chunk.rows):
-                parts += _scored(chunk, fits, names, learner, task, remark)
+                parts += _scored(chunk, fits, names, task, remark)
         without = count_without_activity(read, turn.cutoff_at)
         if without:
-            alone = [_fit(marts, PROFILE, learner, fit, known[one.score], one, seed) for one in task.targets]
             for condition in _chunks(turn.cutoff_at, without):
                 chunk = build_profiles(read, condition, profile_values)
                 if len(chunk.rows):
                     rows = np.arange(len(chunk.rows))
-                    parts.append(_answers(chunk, rows, PROFILE, alone, learner, task, [WITHOUT_ACTIVITY, remark]))
+                    parts.append(_answers(chunk, rows, PROFILE, fits, task, [WITHOUT_ACTIVITY, remark]))
     return _typed(parts, score_types(task))
 
 
@@ -416,6 +412,31 @@ def _fit(
     return learners.fit(learner, x, y, customers, seed), remark
 
 
+@dataclass
+class _Fits:
+    """The learner fitted on `rows` of the marts, by representation: when the first customer is scored from it.
+
+    A forest takes minutes, and mostly nobody lacks an embedding.
+    """
+
+    marts: Representations
+    learner: str
+    rows: np.ndarray
+    known: dict[str, np.ndarray]
+    task: Task
+    seed: int
+    made: dict[str, list[tuple[learners.Predict, str]]] = field(default_factory=dict)
+
+    def of(self, name: str) -> list[tuple[learners.Predict, str]]:
+        """What `_fit` gives, for each target of the task."""
+        if name not in self.made:
+            self.made[name] = [
+                _fit(self.marts, name, self.learner, self.rows, self.known[one.score], one, self.seed)
+                for one in self.task.targets
+            ]
+        return self.made[name]
+
+
 def _why_base_rate(x: np.ndarray, y: np.ndarray, target: Target) -> str:
     """Why nothing can be fitted, or an empty text."""
     if not len(y):
@@ -436,36 +457,35 @@ def _champion(read: Read, task: Task) -> tuple[str, str, str]:
 
 
 def _scored(
-    chunk: Representations, fits: dict, names: list[str], learner: str, task: Task, remark: str
+    chunk: Representations, fits: _Fits, names: list[str], task: Task, remark: str
 ) -> Iterator[pd.DataFrame]:
     """The rows of a chunk: those that the champion can score, then the others, scored by the fallback."""
     is_left = np.ones(len(chunk.rows), bool)
     for name in names:
         wants_embedding = "caspr" in BLOCKS[name]
-        if name not in fits or not set(BLOCKS[name]) <= set(chunk.blocks):
+        if not set(BLOCKS[name]) <= set(fits.marts.blocks) & set(chunk.blocks):
             continue
         rows = np.flatnonzero(is_left & chunk.has_embedding if wants_embedding else is_left)
         is_left[rows] = False
         if not len(rows):
             continue
         why = f"no embedding, so not scored from {names[0]}" if name != names[0] else ""
-        yield _answers(chunk, rows, name, fits[name], learner, task, [remark, why])
+        yield _answers(chunk, rows, name, fits, task, [remark, why])
 
 
 def _answers(
     chunk: Representations,
     rows: np.ndarray,
     name: str,
-    fits: list[tuple[learners.Predict, str]],
-    learner: str,
+    fits: _Fits,
     task: Task,
     notes: list[str],
 ) -> pd.DataFrame:
     """Rows (positions) of the chunk, scored from `name` by what was fitted for each target."""
-    x = chunk.matrix(name, rows)
-    columns = {one.score: predict(x) for one, (predict, _) in zip(task.targets, fits, strict=True)}
-    said = filter(None, dict.fromkeys([*notes, *(why for _, why in fits)]))
-    return chunk.rows.iloc[rows].assign(learner=learner, representation=name, **columns, note="; ".join(said))
+    x, fitted = chunk.matrix(name, rows), fits.of(name)
+    columns = {one.score: predict(x) for one, (predict, _) in zip(task.targets, fitted, strict=True)}
+    said = filter(None, dict.fromkeys([*notes, *(why for _, why in fitted)]))
+    return chunk.rows.iloc[rows].assign(learner=fits.learner, representation=name, **columns, note="; ".join(said))
 
 
 def _notes(question: Question, representation: str, customers: int) -> list[str]:

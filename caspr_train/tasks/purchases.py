@@ -13,6 +13,7 @@ from scipy import sparse
 from caspr_train.errors import DataError
 from caspr_train.tasks.frames import Read
 from caspr_train.tasks.representations import normalise_key
+from caspr_train.tasks.vectors import stack
 
 # Customers whose purchases are in memory at once.
 CHUNK_CUSTOMERS = 65_536
@@ -72,7 +73,7 @@ def read_items(read: Read, cutoff_at: pd.Timestamp) -> Items:
     width = len(known["embedding"].iloc[0]) if len(known) else 0
     vectors, bias = np.zeros((len(names), width), np.float32), np.zeros(len(names), np.float32)
     if has_vector.any():
-        vectors[has_vector] = _stack(known["embedding"].iloc[place[has_vector]], "item_embeddings")
+        vectors[has_vector] = stack(known["embedding"].iloc[place[has_vector]], "item_embeddings")
         bias[has_vector] = known["bias"].to_numpy(np.float32)[place[has_vector]]
     return Items(names, (share / share.sum()).astype(np.float32), vectors, bias, has_vector)
 
@@ -150,7 +151,7 @@ def _vectors(read: Read, customers: pd.Index, here: str, width: int) -> np.ndarr
     frame = frame[frame["embedding"].notna()]
     place = customers.get_indexer(frame["customer_id"])
     if (place >= 0).any():
-        known = _stack(frame["embedding"][place >= 0], "customer_embeddings")
+        known = stack(frame["embedding"][place >= 0], "customer_embeddings")
         if known.shape[1] != width:
             raise DataError(
                 f"item_embeddings: vectors of {width} numbers, found {known.shape[1]} in customer_embeddings; "
@@ -159,14 +160,3 @@ def _vectors(read: Read, customers: pd.Index, here: str, width: int) -> np.ndarr
         vectors[place[place >= 0]] = known
     vectors[~np.isfinite(vectors).all(axis=1)] = np.nan
     return vectors
-
-
-def _stack(vectors: pd.Series, name: str) -> np.ndarray:
-    """[n, width] float32; a null inside an array becomes NaN."""
-    widths = sorted({len(vector) for vector in vectors})
-    if len(widths) > 1:
-        raise DataError(
-            f"{name}: widths {widths[0]} and {widths[1]} within one model_version, expected one width; "
-            "embed again with `caspr_train embed`"
-        )
-    return np.stack([np.ma.filled(np.ma.asarray(vector, dtype=np.float32), np.nan) for vector in vectors])

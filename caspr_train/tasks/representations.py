@@ -26,6 +26,7 @@ import pandas as pd
 
 from caspr_train.errors import DataError
 from caspr_train.tasks.frames import Read
+from caspr_train.tasks.vectors import stack
 
 KEYS = ["cutoff_at", "customer_id"]
 # Bookkeeping of the incremental marts and no feature: a hash of the future, too.
@@ -219,15 +220,7 @@ def _vectors(vectors: pd.DataFrame, rows: pd.DataFrame, name: str) -> tuple[np.n
     if vectors.empty:
         return np.empty((len(rows), 0), np.float32), np.zeros(len(rows), bool)
     vectors = sort_by_key(vectors, name)
-    width = len(vectors["embedding"].iloc[0])
-    odd = next((len(vector) for vector in vectors["embedding"] if len(vector) != width), None)
-    if odd is not None:
-        raise DataError(
-            f"{name}: widths {width} and {odd} within one model_version, expected one width; "
-            "embed again with `caspr_train embed`"
-        )
-    # DuckDB gives a masked array for a list that holds a null; filling it turns the mask into NaN.
-    stacked = np.stack([np.ma.filled(np.ma.asarray(one, dtype=np.float32), np.nan) for one in vectors["embedding"]])
+    stacked = stack(vectors["embedding"], name)
     stacked[~np.isfinite(stacked)] = np.nan
     places = _places(vectors, rows)
     return _placed(stacked, places), places >= 0
