@@ -456,9 +456,7 @@ def _champion(read: Read, task: Task) -> tuple[str, str, str]:
     return str(mine["learner"]), str(mine["representation"]), ""
 
 
-def _scored(
-    chunk: Representations, fits: _Fits, names: list[str], task: Task, remark: str
-) -> Iterator[pd.DataFrame]:
+def _scored(chunk: Representations, fits: _Fits, names: list[str], task: Task, remark: str) -> Iterator[pd.DataFrame]:
     """The rows of a chunk: those that the champion can score, then the others, scored by the fallback."""
     is_left = np.ones(len(chunk.rows), bool)
     for name in names:
