@@ -22,7 +22,6 @@ from caspr_train.sequences import MISSING, RESERVED, SECONDS_PER_DAY, UNK
 # Two numbers that every activity has, beside its attributes: hand-over 1 carries them as columns of their own.
 SECONDS_SINCE_PREVIOUS = "seconds_since_previous"
 SECONDS_BEFORE_CUTOFF = "seconds_before_cutoff"
-PROFILE_BEGAN_AT = "profile_began_at"  # ... and one of the profile's row
 
 MOST_CODES = 2**31 - 1  # what int32 holds
 # Rows worked on at once. What is fitted depends on it in the last bit, so it is the same wherever rows come from.

@@ -11,9 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from caspr_train.encoding import PROFILE_BEGAN_AT, SECONDS_BEFORE_CUTOFF, SECONDS_SINCE_PREVIOUS
+from caspr_train.encoding import SECONDS_BEFORE_CUTOFF, SECONDS_SINCE_PREVIOUS
 from caspr_train.errors import DataError, UsageError
-from caspr_train.schema import Attribute, Schema
+from caspr_train.schema import PROFILE_BEGAN_AT, Attribute, Schema
 
 # A pandas DataFrame, a pyarrow Table, or whatever speaks Arrow's stream interface, as polars and DuckDB do.
 Frame: TypeAlias = Any

@@ -11,8 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from caspr_train.encoding import PROFILE_BEGAN_AT, SECONDS_BEFORE_CUTOFF, Encoding, Rows, chunks
+from caspr_train.encoding import SECONDS_BEFORE_CUTOFF, Encoding, Rows, chunks
 from caspr_train.errors import DataError
+from caspr_train.schema import PROFILE_BEGAN_AT
 from caspr_train.sequences import ALWAYS, HELD_OUT, Append, PackedSequences, write_packed
 
 KEYS = pa.schema([("customer_id", pa.string()), ("cutoff_at", pa.timestamp("us"))])

@@ -9,6 +9,8 @@ from caspr_train.errors import DataError
 
 SCOPES = ("sequence", "profile")
 KINDS = ("categorical", "numerical")
+# The column of customer_profiles that is no attribute: since when the row holds, for windows that end earlier.
+PROFILE_BEGAN_AT = "profile_began_at"
 
 
 @dataclass(frozen=True)

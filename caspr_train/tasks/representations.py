@@ -25,14 +25,13 @@ import numpy as np
 import pandas as pd
 
 from caspr_train.errors import DataError
+from caspr_train.schema import PROFILE_BEGAN_AT
 from caspr_train.tasks.frames import Read
 from caspr_train.tasks.vectors import stack
 
 KEYS = ["cutoff_at", "customer_id"]
 # Bookkeeping of the incremental marts and no feature: a hash of the future, too.
 FINGERPRINT = "customer_fingerprint"
-# Of customer_profiles, and no feature: for the trainer's windows.
-PROFILE_BEGAN_AT = "profile_began_at"
 BLOCKS = {
     "rfm": ("rfm",),
     "rfm_content": ("rfm", "content"),

@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from caspr_train.encoding import PROFILE_BEGAN_AT, SECONDS_BEFORE_CUTOFF, SECONDS_SINCE_PREVIOUS
+from caspr_train.encoding import SECONDS_BEFORE_CUTOFF, SECONDS_SINCE_PREVIOUS
 from caspr_train.errors import DataError
 from caspr_train.project import DbtProject
-from caspr_train.schema import Schema
+from caspr_train.schema import PROFILE_BEGAN_AT, Schema
 
 Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
