@@ -69,7 +69,7 @@ lint: $(STAMP) .lint/.installed ## ruff, mypy, dbt parse without a warning, dbt-
 	@# From the start: of a file that an earlier parse has read dbt warns no more.
 	.lint/bin/dbt --quiet --warn-error parse --no-partial-parse
 	.lint/bin/dbt-bouncer
-	.lint/bin/sqlfluff lint models tests
+	.lint/bin/sqlfluff lint --processes 0 models tests
 
 # In an environment of their own: they pin what this project lets float.
 .lint/.installed: constraints-lint.txt
