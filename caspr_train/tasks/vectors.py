@@ -23,7 +23,9 @@ def stack(vectors: pd.Series, name: str) -> np.ndarray:
             "embed again with `caspr_train embed`"
         )
     # DuckDB gives a masked array for a list that holds a null; filling it turns the mask into NaN.
-    filled = [np.ma.filled(one, np.nan) if isinstance(one, np.ma.MaskedArray) else one for one in vectors]
+    filled = [
+        np.ma.filled(one.astype(np.float32), np.nan) if isinstance(one, np.ma.MaskedArray) else one for one in vectors
+    ]
     return np.stack(filled).astype(np.float32)
 
 
