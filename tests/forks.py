@@ -1,0 +1,40 @@
+"""dbt in a process of its own that is a fork of one which has read this project once.
+
+Most of what a short command of dbt costs is the import of dbt and what a first parse works out for every later one.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+_FORKS = multiprocessing.get_context("forkserver")
+# No name here begins with dbt_: what does so on the path, dbt takes for a plugin and imports.
+_FORKS.set_forkserver_preload(["tests.warm"])
+
+
+def run_dbt(words: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess:
+    """`dbt <words>` in `folder` with exactly that environment, as `subprocess.run` would give it back."""
+    with tempfile.TemporaryDirectory() as scratch:
+        said, cried = Path(scratch, "stdout"), Path(scratch, "stderr")
+        process = _FORKS.Process(target=_dbt, args=(words, folder, environment, said, cried))
+        process.start()
+        process.join()
+        return subprocess.CompletedProcess(["dbt", *words], process.exitcode, said.read_text(), cried.read_text())
+
+
+def _dbt(words: list[str], folder: Path, environment: dict[str, str], said: Path, cried: Path) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    for stream, path in ((1, said), (2, cried)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
+    sys.argv = ["dbt", *words]
+    # What the script `dbt` does.
+    from dbt.cli.main import cli
+
+    sys.exit(cli())

@@ -1,0 +1,21 @@
+"""Imported by the process whose forks run dbt: the libraries of a build, and one parse that leaves its caches."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import lightgbm  # noqa: F401
+import pandas  # noqa: F401
+import pyarrow  # noqa: F401
+import sklearn.ensemble  # noqa: F401
+from dbt.cli.main import dbtRunner
+
+ROOT = Path(__file__).resolve().parents[1]
+
+with tempfile.TemporaryDirectory() as scratch:
+    here = os.getcwd()
+    os.chdir(ROOT)
+    os.environ.update({"CASPR_DUCKDB_PATH": ":memory:", "DBT_TARGET_PATH": scratch, "DBT_LOG_PATH": scratch})
+    # The static parser is a library with threads, which a fork would wait for and never get.
+    dbtRunner().invoke(["--quiet", "parse", "--no-static-parser"])
+    os.chdir(here)
