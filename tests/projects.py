@@ -23,6 +23,8 @@ PACKAGE = ("models", "macros", "python_models", "profiles", "dbt_project.yml")
 EXAMPLES = ROOT / "examples"
 # Data sets that stand beside the repository and are no part of it.
 SHARED_DATA = ROOT.parent / "shared" / "data"
+# For builds of a project that has unit tests of its own: without those of this package.
+OWN_UNIT_TESTS = ("--exclude", "package:caspr,resource_type:unit_test")
 LEFT_BY_RUNS = shutil.ignore_patterns("data", "dbt_packages", "target", "logs", "runs", "*.duckdb*", "package-lock.yml")
 
 
@@ -30,7 +32,8 @@ LEFT_BY_RUNS = shutil.ignore_patterns("data", "dbt_packages", "target", "logs", 
 class Project:
     """A dbt project and where its runs leave their traces. `variables` are passed to every dbt command.
 
-    dbt's unit tests bring their own rows and settings, and cost a third of a build: three builds run them.
+    dbt's unit tests bring their own rows and settings, and cost a third of a build: those of this package run in three
+    builds, those of an example in its own.
     """
 
     folder: Path

@@ -10,7 +10,7 @@ import pytest
 
 from caspr_train.tasks import bg_nbd
 from caspr_train.tasks.representations import BLOCKS
-from tests.projects import SHARED_DATA, Project, install_example, make_without_data
+from tests.projects import OWN_UNIT_TESTS, SHARED_DATA, Project, install_example, make_without_data
 
 DATA = SHARED_DATA / "cdnow.parquet"
 TRAIN, EVALUATE, SCORE = (pd.Timestamp(day) for day in ("1997-07-02", "1997-10-01", "1998-07-01"))
@@ -26,7 +26,7 @@ def installed(tmp_path_factory) -> Path:
 
 def example(folder: Path, scratch: Path, data: Path) -> Project:
     scratch.mkdir()
-    return Project(folder, scratch, {"cdnow_path": str(data)})
+    return Project(folder, scratch, {"cdnow_path": str(data)}, unit_tests=True)
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +50,9 @@ def sample(installed) -> Project:
         ) to '{data}' (format parquet)
     """)
     project = example(installed, installed / "sample", data)
-    project.dbt("build")
+    project.dbt("build", *OWN_UNIT_TESTS)
     project.caspr("--gpus", "0", "--epochs", "1", "--preset", "default")
-    project.dbt("build", "--select", "source:caspr_trained+")
+    project.dbt("build", "--select", "source:caspr_trained+", *OWN_UNIT_TESTS)
     return project
 
 

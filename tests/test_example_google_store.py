@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.projects import Project, install_example, make_without_data
+from tests.projects import OWN_UNIT_TESTS, Project, install_example, make_without_data
 
 AS_OF = pd.Timestamp("2017-08-02 07:00")
 HORIZON = pd.Timedelta(days=90)
@@ -79,8 +79,10 @@ def built(tmp_path_factory, visits) -> Project:
     data = folder / "made_up"
     data.mkdir()
     visits.sample(frac=1, random_state=7).to_csv(data / "train.csv", index=False)
-    project = Project(folder, Path(tmp_path_factory.mktemp("scratch")), {"google_store_path": str(data)})
-    project.dbt("build")
+    project = Project(
+        folder, Path(tmp_path_factory.mktemp("scratch")), {"google_store_path": str(data)}, unit_tests=True
+    )
+    project.dbt("build", *OWN_UNIT_TESTS)
     return project
 
 

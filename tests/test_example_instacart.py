@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.projects import Project, install_example, make_without_data
+from tests.projects import OWN_UNIT_TESTS, Project, install_example, make_without_data
 
 LAST_DAY = pd.Timestamp("2016-12-31")
 AISLES = ["prepared soups salads", "soft drinks", "milk", "fresh fruits", "bread", "cookies cakes"]
@@ -67,8 +67,8 @@ def built(tmp_path_factory, files) -> Project:
     for name, rows in files.items():
         rows.to_csv(data / f"{name}.csv", index=False)
     scratch = Path(tmp_path_factory.mktemp("scratch"))
-    project = Project(folder, scratch, {"instacart_path": str(data)})
-    project.dbt("build")
+    project = Project(folder, scratch, {"instacart_path": str(data)}, unit_tests=True)
+    project.dbt("build", *OWN_UNIT_TESTS)
     return project
 
 

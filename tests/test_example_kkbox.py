@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.projects import Project, install_example, make_without_data
+from tests.projects import OWN_UNIT_TESTS, Project, install_example, make_without_data
 
 TRAIN, EVALUATE, SCORE = (pd.Timestamp(day) for day in ("2016-12-01", "2017-02-01", "2017-03-01"))
 LAST_DAY = pd.Timestamp("2017-02-28")
@@ -91,8 +91,8 @@ def built(tmp_path_factory, files) -> Project:
     data.mkdir()
     for name, rows in files.items():
         rows.sample(frac=1, random_state=7).to_csv(data / f"{name}.csv", index=False)
-    project = Project(folder, Path(tmp_path_factory.mktemp("scratch")), {"kkbox_path": str(data)})
-    project.dbt("build")
+    project = Project(folder, Path(tmp_path_factory.mktemp("scratch")), {"kkbox_path": str(data)}, unit_tests=True)
+    project.dbt("build", *OWN_UNIT_TESTS)
     return project
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from caspr_train.tasks.representations import BLOCKS
-from tests.projects import EXAMPLES, SHARED_DATA, Project, install_example, make_without_data
+from tests.projects import EXAMPLES, OWN_UNIT_TESTS, SHARED_DATA, Project, install_example, make_without_data
 
 EXAMPLE = EXAMPLES / "online_retail"
 DATA = SHARED_DATA / "online_retail_ii.parquet"
@@ -51,7 +51,7 @@ def installed(tmp_path_factory) -> Path:
 
 def example(folder: Path, scratch: Path, data: Path) -> Project:
     scratch.mkdir()
-    return Project(folder, scratch, {"online_retail_path": str(data)})
+    return Project(folder, scratch, {"online_retail_path": str(data)}, unit_tests=True)
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +76,9 @@ def sample(installed) -> Project:
         ) to '{data}' (format parquet)
     """)
     project = example(installed, installed / "sample", data)
-    project.dbt("build")
+    project.dbt("build", *OWN_UNIT_TESTS)
     project.caspr("--gpus", "0", "--epochs", "1", "--preset", "default")
-    project.dbt("build", "--select", "source:caspr_trained+")
+    project.dbt("build", "--select", "source:caspr_trained+", *OWN_UNIT_TESTS)
     return project
 
 

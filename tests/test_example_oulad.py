@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from caspr_train.tasks.representations import BLOCKS
-from tests.projects import BIN, SHARED_DATA, Project, install_example, make_without_data
+from tests.projects import BIN, OWN_UNIT_TESTS, SHARED_DATA, Project, install_example, make_without_data
 
 FILES = ["vle.parquet", "vle_sites.csv", "student_assessment.parquet", "registration.parquet", "info.parquet"]
 KEY = ["code_module", "code_presentation", "id_student"]
@@ -30,7 +30,7 @@ def installed(tmp_path_factory) -> Path:
 
 def example(folder: Path, scratch: Path, data: Path) -> Project:
     scratch.mkdir(exist_ok=True)
-    return Project(folder, scratch, {"oulad_path": str(data)})
+    return Project(folder, scratch, {"oulad_path": str(data)}, unit_tests=True)
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +57,9 @@ def sample(installed) -> Project:
         rows = f"from '{SHARED_DATA / target.name}' {kept.get(file, '')}"
         duckdb.connect().execute(f"copy ({rows}) to '{target}' (format {form})")
     project = example(installed, data, data)
-    project.dbt("build")
+    project.dbt("build", *OWN_UNIT_TESTS)
     project.caspr("--gpus", "0", "--epochs", "1", "--preset", "default")
-    project.dbt("build", "--select", "source:caspr_trained+")
+    project.dbt("build", "--select", "source:caspr_trained+", *OWN_UNIT_TESTS)
     return project
 
 

@@ -20,7 +20,7 @@ needs_data = pytest.mark.skipif(
 def whole(tmp_path_factory) -> Project:
     """Staging with its tests, then what fraud needs, on the whole files."""
     folder = install_example(NAME, tmp_path_factory.mktemp("house"))
-    project = Project(folder, folder, {"rev2_path": str(SHARED_DATA)})
+    project = Project(folder, folder, {"rev2_path": str(SHARED_DATA)}, unit_tests=True)
     project.dbt("build", "--select", "stg_ratings", "stg_fraud_reports")
     project.dbt("run", "--select", "+fraud_performance")
     return project
