@@ -1,4 +1,5 @@
-"""dbt in a process of its own that is a fork of one which has read this project once.
+"""dbt, and scripts that read a project as the trainer does, each in a process of its own: a fork of one that has read
+this project once.
 
 Most of what a short command of dbt costs is the import of dbt and what a first parse works out for every later one.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -19,21 +21,35 @@ _FORKS.set_forkserver_preload(["tests.warm"])
 
 def run_dbt(words: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess:
     """`dbt <words>` in `folder` with exactly that environment, as `subprocess.run` would give it back."""
+    return _run(["dbt", *words], folder, environment)
+
+
+def run_script(
+    script: Path, words: list[str], folder: Path, environment: dict[str, str]
+) -> subprocess.CompletedProcess:
+    """`python <script> <words>`, likewise."""
+    return _run([str(script), *words], folder, environment)
+
+
+def _run(words: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess:
     with tempfile.TemporaryDirectory() as scratch:
         said, cried = Path(scratch, "stdout"), Path(scratch, "stderr")
-        process = _FORKS.Process(target=_dbt, args=(words, folder, environment, said, cried))
+        process = _FORKS.Process(target=_be, args=(words, folder, environment, said, cried))
         process.start()
         process.join()
-        return subprocess.CompletedProcess(["dbt", *words], process.exitcode, said.read_text(), cried.read_text())
+        return subprocess.CompletedProcess(words, process.exitcode, said.read_text(), cried.read_text())
 
 
-def _dbt(words: list[str], folder: Path, environment: dict[str, str], said: Path, cried: Path) -> None:
+def _be(words: list[str], folder: Path, environment: dict[str, str], said: Path, cried: Path) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
     for stream, path in ((1, said), (2, cried)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
-    sys.argv = ["dbt", *words]
+    sys.argv = words
+    if words[0] != "dbt":
+        runpy.run_path(words[0], run_name="__main__")
+        return
     # What the script `dbt` does.
     from dbt.cli.main import cli
 

@@ -8,7 +8,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.forks import run_script
 from tests.projects import ROOT, Project
 
 PASSWORD = "not a secret: the server lives as long as the tests"
@@ -115,7 +115,7 @@ class WarehouseProject(Project):
         """The marts as the trainer reads them, in a process of its own."""
         folder = self.scratch / "marts"
         folder.mkdir(exist_ok=True)
-        done = self.run(sys.executable, ROOT / "tests" / "read_marts.py", folder, *names)
+        done = run_script(ROOT / "tests" / "read_marts.py", [str(folder), *names], self.folder, self.environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return {name: pq.read_table(folder / f"{name}.parquet") for name in names}
 
