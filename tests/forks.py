@@ -16,7 +16,7 @@ from pathlib import Path
 
 _FORKS = multiprocessing.get_context("forkserver")
 # No name here begins with dbt_: what does so on the path, dbt takes for a plugin and imports.
-_FORKS.set_forkserver_preload(["tests.warm"])
+_FORKS.set_forkserver_preload([__name__, "tests.warm"])
 
 
 def run_dbt(words: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess:
