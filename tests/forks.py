@@ -1,7 +1,7 @@
-"""dbt, and scripts that read a project as the trainer does, each in a process of its own: a fork of one that has read
-this project once.
+"""dbt, the trainer, and scripts that read a project as it does, each in a process of its own: a fork of one that has
+read this project once.
 
-Most of what a short command of dbt costs is the import of dbt and what a first parse works out for every later one.
+Most of what a short command costs is the import of dbt and torch, and what a first parse works out for every later one.
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ _FORKS.set_forkserver_preload([__name__, "tests.warm"])
 def run_dbt(words: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess:
     """`dbt <words>` in `folder` with exactly that environment, as `subprocess.run` would give it back."""
     return _run(["dbt", *words], folder, environment)
+
+
+def run_caspr(words: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess:
+    """`python -m caspr_train <words>`, likewise."""
+    return _run(["caspr_train", *words], folder, environment)
 
 
 def run_script(
@@ -47,10 +52,13 @@ def _be(words: list[str], folder: Path, environment: dict[str, str], said: Path,
     for stream, path in ((1, said), (2, cried)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
     sys.argv = words
-    if words[0] != "dbt":
-        runpy.run_path(words[0], run_name="__main__")
-        return
-    # What the script `dbt` does.
-    from dbt.cli.main import cli
+    if words[0] == "dbt":
+        # What the script `dbt` does.
+        from dbt.cli.main import cli
 
-    sys.exit(cli())
+        sys.exit(cli())
+    elif words[0] == "caspr_train":
+        # Altered as by `python -m`, so that what it spawns finds its main module.
+        runpy.run_module("caspr_train", run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(words[0], run_name="__main__")

@@ -14,7 +14,7 @@ import duckdb
 import pandas as pd
 import yaml
 
-from tests.forks import run_dbt
+from tests.forks import run_caspr, run_dbt
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -73,7 +73,7 @@ class Project:
         return done.stdout
 
     def try_caspr(self, *arguments: str) -> subprocess.CompletedProcess:
-        return self.run(sys.executable, "-m", "caspr_train", *arguments)
+        return run_caspr(list(arguments), self.folder, self.environment)
 
     def caspr(self, *arguments: str) -> str:
         done = self.try_caspr(*arguments)

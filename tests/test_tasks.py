@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from types import SimpleNamespace
 
 import duckdb
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import rankdata
+from sklearn.ensemble import RandomForestRegressor
 from sklearn.metrics import brier_score_loss, log_loss, mean_squared_error, roc_auc_score
 
 from caspr_train.errors import DataError
@@ -242,6 +244,21 @@ def test_the_number_of_threads_does_not_move_a_bit(learner, kind, monkeypatch):
     np.testing.assert_array_equal(*scores)
 
 
+def test_a_forest_says_what_the_library_says_and_nothing_else(recwarn):
+    """Its threads lose Python's filters of warnings now and then; each tree would then warn, amidst dbt's output."""
+    rng = np.random.default_rng(12)
+    x = rng.normal(size=(200, 3)).astype(np.float32)
+    x[rng.random(x.shape) < 0.1] = np.nan
+    y = np.nan_to_num(x).sum(axis=1)
+    filters, warnings.filters[:] = warnings.filters[:], []
+    mean = learners.fit("random_forest", x, y, numbered(len(x)))(x)
+    assert warnings.filters == []
+    warnings.filters[:] = filters
+    assert not recwarn.list
+    forest = RandomForestRegressor(learners.TREES, max_features="sqrt", random_state=learners.SEED + 1).fit(x, y)
+    np.testing.assert_array_equal(mean, forest.predict(x))
+
+
 @pytest.mark.parametrize("learner", learners.LEARNERS)
 def test_probabilities_are_calibrated(learner):
     """A forest of full-grown trees shrinks towards the middle, boosting in few rows does not: both come out right."""
@@ -349,6 +366,16 @@ def test_where_there_are_very_many_customers_a_sample_takes_part_and_everybody_i
     said = [f"{what} about 100 of 300 customers, chosen by a hash of the key" for what in ("fitted on", "measured on")]
     assert evaluation["note"].str.startswith("; ".join(said)).all()
     assert score(untrained(tables), CHURN)["customer_id"].nunique() == 300
+
+
+def test_every_customer_is_in_one_of_as_few_parts_as_there_must_be():
+    """Each part is a pass over the widest mart: sixteen times as many for one customer more would be hours."""
+    keys = duckdb.from_df(pd.DataFrame({"customer_id": numbered(5_000)}))
+    assert list(sample.parts_in_sql(5_000, 5_000)) == [""] and not list(sample.parts_in_sql(0, 5_000))
+    for most, expected in ((4_999, 2), (1_700, 3), (300, 17)):
+        parts = [keys.filter(part).df()["customer_id"] for part in sample.parts_in_sql(5_000, most)]
+        assert len(parts) == expected and max(map(len, parts)) < 1.3 * most
+        assert sorted(pd.concat(parts)) == numbered(5_000)
 
 
 # -- the scores that are used

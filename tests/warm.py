@@ -1,4 +1,4 @@
-"""Imported by the process whose forks run dbt: the libraries of a build, and one parse that leaves its caches."""
+"""Imported by the process whose forks run dbt and the trainer: their libraries, and one parse that leaves its caches."""
 
 import os
 import tempfile
@@ -8,6 +8,7 @@ import lightgbm  # noqa: F401
 import pandas  # noqa: F401
 import pyarrow  # noqa: F401
 import sklearn.ensemble  # noqa: F401
+import torch.multiprocessing  # noqa: F401
 from dbt.cli.main import dbtRunner
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,8 +8,11 @@ strictly, so it never moves a rank.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -27,6 +30,8 @@ CHUNK_ROWS = 65_536
 TREES = 100
 # Fewer of either kind than this do not tell how far a probability is off: ten for each number that the curve has.
 FEWEST_TO_CALIBRATE = 20
+
+_ONE_FOREST = threading.Lock()
 
 Predict = Callable[[np.ndarray], np.ndarray]
 
@@ -103,11 +108,8 @@ def _fit_forest(x: np.ndarray, y: np.ndarray, customers: Sequence[str], seed: in
         settings["oob_score"] = _no_score
 
     def grown(x: np.ndarray, y: np.ndarray) -> Any:
-        forest = (RandomForestClassifier if is_classifier else RandomForestRegressor)(**settings).fit(x, y)
-        # With several jobs the forest adds up its trees in the order in which threads finish, and the last bit of a
-        # sum depends on the order. Threads over chunks of rows, each adding its trees one after the other, do not.
-        forest.n_jobs = 1
-        return forest
+        with _growing():
+            return (RandomForestClassifier if is_classifier else RandomForestRegressor)(**settings).fit(x, y)
 
     forest = grown(x, y)
     curve = None
@@ -119,15 +121,13 @@ def _fit_forest(x: np.ndarray, y: np.ndarray, customers: Sequence[str], seed: in
 
         def fit(x: np.ndarray, y: np.ndarray) -> Predict:
             without = grown(x, y)
-            return lambda rows: _log_odds(without.predict_proba(rows)[:, 1])
+            return lambda rows: _log_odds(_mean_of_trees(without, rows))
 
         curve = _calibrated_apart(fit, x, y, customers)
 
     def predict(rows: np.ndarray) -> np.ndarray:
-        if not is_classifier:
-            return forest.predict(rows)
-        probability = forest.predict_proba(rows)[:, 1]
-        return probability if curve is None else curve(_log_odds(probability))
+        mean = _mean_of_trees(forest, rows)
+        return mean if curve is None else curve(_log_odds(mean))
 
     def predict_in_threads(rows: np.ndarray) -> np.ndarray:
         share = max(1, -(-len(rows) // cores()))
@@ -136,6 +136,41 @@ def _fit_forest(x: np.ndarray, y: np.ndarray, customers: Sequence[str], seed: in
             return np.concatenate([*parts]).astype(np.float64)
 
     return predict_in_threads
+
+
+def _mean_of_trees(forest: RandomForestClassifier | RandomForestRegressor, rows: np.ndarray) -> np.ndarray:
+    """[n] float64: the mean of what the trees say of rows [n, columns] float32, a classifier's of True.
+
+    They are added up in their order. The forest's own threads add in the order in which they finish, and the last bit of
+    a sum depends on that.
+    """
+    is_classifier = isinstance(forest, RandomForestClassifier)
+    total = np.zeros(len(rows))
+    for tree in forest.estimators_:
+        # Unchecked, as the forest does it: else each tree would look for infinities in all of it.
+        said = (tree.predict_proba if is_classifier else tree.predict)(rows, check_input=False)
+        total += said[:, 1] if is_classifier else said
+    return total / len(forest.estimators_)
+
+
+@contextmanager
+def _growing() -> Iterator[None]:
+    """One forest at a time: it has every core, and what becomes of Python's warnings meanwhile is nobody else's.
+
+    scikit-learn hands each of a forest's threads the filters of warnings by emptying the one list that Python has
+    (sklearn/utils/parallel.py, 1.9.1). Now and then a thread empties the list it was to copy; from then on every tree
+    warns of a `delayed` that is used as it should be, amidst the output of dbt. That warning is not shown, and the list
+    is put back.
+    """
+    with _ONE_FOREST, warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_others(message: Any, *more: Any, **named: Any) -> None:
+            if "sklearn.utils.parallel.delayed" not in str(message):
+                show(message, *more, **named)
+
+        warnings.showwarning = show_others
+        yield
 
 
 def _log_odds(probability: np.ndarray) -> np.ndarray:

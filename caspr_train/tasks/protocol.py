@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -235,13 +234,11 @@ def score(read: Read, task: Task, seed: int = 1) -> pd.DataFrame:
             chunk = build(read, condition, profile_values, blocks, seed)
             if len(chunk.rows):
                 parts += _scored(chunk, fits, names, task, remark)
-        without = count_without_activity(read, turn.cutoff_at)
-        if without:
-            for condition in _chunks(turn.cutoff_at, without):
-                chunk = build_profiles(read, condition, profile_values)
-                if len(chunk.rows):
-                    rows = np.arange(len(chunk.rows))
-                    parts.append(_answers(chunk, rows, PROFILE, fits, task, [WITHOUT_ACTIVITY, remark]))
+        for condition in _chunks(turn.cutoff_at, count_without_activity(read, turn.cutoff_at)):
+            chunk = build_profiles(read, condition, profile_values)
+            if len(chunk.rows):
+                rows = np.arange(len(chunk.rows))
+                parts.append(_answers(chunk, rows, PROFILE, fits, task, [WITHOUT_ACTIVITY, remark]))
     return _typed(parts, score_types(task))
 
 
@@ -338,12 +335,9 @@ def _at(cutoffs: Sequence[pd.Timestamp], sampled: str) -> str:
 
 
 def _chunks(cutoff_at: pd.Timestamp, customers: int) -> Iterator[str]:
-    """Conditions in SQL that part the customers of a cutoff into chunks of about learners.CHUNK_ROWS at most."""
-    digits = 0
-    while customers > learners.CHUNK_ROWS * 16**digits:
-        digits += 1
-    for place in product("0123456789abcdef", repeat=digits):
-        yield _at([cutoff_at], f"substr(md5(customer_id), 1, {digits}) = '{''.join(place)}'" if digits else "")
+    """Conditions in SQL that part the customers of a cutoff, of whom there are `customers`."""
+    for part in sample.parts_in_sql(customers, learners.CHUNK_ROWS):
+        yield _at([cutoff_at], part)
 
 
 def _labels(read: Read, task: Task, condition: str) -> pd.DataFrame:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from caspr_train.errors import DataError
+from caspr_train.tasks import sample
 from caspr_train.tasks.frames import Read
 from caspr_train.tasks.representations import normalise_key
 from caspr_train.tasks.vectors import stack
@@ -110,7 +110,7 @@ def read_customers(read: Read, items: Items, cutoff_at: pd.Timestamp, condition:
 
 def chunks(read: Read, items: Items, cutoff_at: pd.Timestamp, customers: int) -> Iterator[Customers]:
     """All customers of a cutoff, of whom there are about `customers`, in pieces of CHUNK_CUSTOMERS or so."""
-    for condition in _parts(customers):
+    for condition in sample.parts_in_sql(customers, CHUNK_CUSTOMERS):
         chunk = read_customers(read, items, cutoff_at, condition)
         if len(chunk):
             yield chunk
@@ -119,7 +119,7 @@ def chunks(read: Read, items: Items, cutoff_at: pd.Timestamp, customers: int) ->
 def without_activity(read: Read, items: Items, cutoff_at: pd.Timestamp, customers: int) -> Iterator[Customers]:
     """The rows of customers_without_activity at a cutoff, of which there are `customers`, in the same pieces: customers
     without purchases and without a vector."""
-    for condition in _parts(customers) if customers else ():
+    for condition in sample.parts_in_sql(customers, CHUNK_CUSTOMERS):
         here = " and ".join(filter(None, (at(cutoff_at), condition)))
         ids = normalise_key(read("customers_without_activity", here), "customers_without_activity")["customer_id"]
         shape = len(ids), len(items.names)
@@ -127,15 +127,6 @@ def without_activity(read: Read, items: Items, cutoff_at: pd.Timestamp, customer
         vectors = np.full((len(ids), items.vectors.shape[1]), np.nan, np.float32)
         closed = sparse.csr_array(shape, dtype=bool)
         yield Customers(pd.Index(ids.sort_values(), dtype="string"), nothing, nothing, closed, vectors)
-
-
-def _parts(customers: int) -> Iterator[str]:
-    """Conditions in SQL that part so many customers into pieces of CHUNK_CUSTOMERS or so."""
-    digits = 0
-    while customers > CHUNK_CUSTOMERS * 16**digits:
-        digits += 1
-    for place in product("0123456789abcdef", repeat=digits):
-        yield f"substr(md5(customer_id), 1, {digits}) = '{''.join(place)}'" if digits else ""
 
 
 def at(cutoff_at: pd.Timestamp) -> str:

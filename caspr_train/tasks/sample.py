@@ -7,7 +7,8 @@ in SQL, and rows that do not take part are never read.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -31,6 +32,15 @@ def sampled_in_sql(customers: int, most: int = MAXIMUM_CUSTOMERS) -> str:
     """The condition on `customer_id` that `is_sampled` is, in SQL; an empty text if everybody takes part."""
     bound = _bound(customers, most)
     return "" if bound == 1 << 32 else f"substr(md5(customer_id), 1, 8) < '{bound:08x}'"
+
+
+def parts_in_sql(customers: int, most: int) -> Iterator[str]:
+    """Conditions on `customer_id` in SQL that part `customers` into parts of about `most` at most; an empty text if one
+    part holds everybody. Each costs a pass over the table, so there are no more of them than there must be."""
+    parts = math.ceil(customers / most)
+    for part in range(parts):
+        first, after = ((1 << 32) * edge // parts for edge in (part, part + 1))
+        yield f"substr(md5(customer_id), 1, 8) between '{first:08x}' and '{after - 1:08x}'" if parts > 1 else ""
 
 
 def folds(customer_ids: Iterable[str]) -> np.ndarray:
