@@ -102,7 +102,7 @@ def test_labels_are_those_of_pandas(sample):
 @needs_data
 def test_money_alone_is_enough_for_every_representation(sample):
     auroc = sample.frame("select * from model_performance where metric = 'auroc'")
-    values = auroc.set_index(["task", "learner", "representation"]).value
+    values = auroc.set_index(["task", "learner", "representation"]).sort_index().value
     for task in ("churn", "lifetime_value"):
         for learner in ("random_forest", "lightgbm"):
             assert set(BLOCKS) <= set(values[task, learner].index)

@@ -180,7 +180,7 @@ def test_sequences_keep_the_law_of_time_and_leave_nothing_out(sample):
 @needs_data
 def test_performance_holds_every_representation_for_both_learners(sample):
     auroc = sample.frame("select * from model_performance where metric = 'auroc'")
-    values = auroc.set_index(["task", "learner", "representation"]).value
+    values = auroc.set_index(["task", "learner", "representation"]).sort_index().value
     for task in ("churn", "lifetime_value"):
         for learner in ("random_forest", "lightgbm"):
             assert sorted(values[task, learner].index) == sorted(BLOCKS)
