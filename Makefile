@@ -15,7 +15,7 @@ EXAMPLES := $(addprefix example-,online-retail cdnow oulad rev2-bitcoin-otc kkbo
 .PHONY: help install demo test bench-sql dialects lint $(EXAMPLES) example-rev2 clean
 
 help: ## print this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## make .venv with everything in it (the other targets do it by themselves)
 

@@ -234,6 +234,8 @@ def evaluate(options: argparse.Namespace) -> None:
     print(f"reading {warehouse}", flush=True)
     runs, evaluations = [], []
     with scratch(_runs(options)) as folder:
+        with warehouse.reading() as reader:
+            asked, known = reader.settings_hashes(), reader.evaluations().to_pandas()
         marts = Marts.read(warehouse, first, folder)
         print(f"read {marts.describe()}", flush=True)
         for place in range(options.seeds):
@@ -242,7 +244,7 @@ def evaluate(options: argparse.Namespace) -> None:
             runs.append(_train(options, config, processes, marts, project))
             with warehouse.reading() as reader:
                 evaluations.append(evaluate_seed(reader, runs[-1], config.seed))
-    table = summary(evaluations, runs[0].name)
+    table = summary(evaluations, runs[0].name, asked, known)
     _load(runs[0], warehouse)
     rows = warehouse.write_evaluations(table)
     print(f"loaded {project.source('model_evaluations')} ({rows:,})\n")
@@ -288,10 +290,10 @@ def finetune(options: argparse.Namespace) -> None:
             found = finetuning.finetune(
                 reader, marts, bundle, run, task, seeds, sizes, processes, packed / "finetuning"
             )
-            known = reader.evaluations().to_pandas()
+            asked, known = reader.settings_hashes(), reader.evaluations().to_pandas()
     files = finetuning.write(found, run, task)
     print("wrote " + " and ".join(map(str, files)))
-    rows = warehouse.write_evaluations(finetuning.evaluations(found, task, known, bundle.model_version))
+    rows = warehouse.write_evaluations(finetuning.evaluations(found, task, known, bundle.model_version, asked))
     print(f"loaded {project.source('model_evaluations')} ({rows:,})\n")
     print(performance_table(performance(found.evaluation, task)) + "\n")
     print(finetuning.curve_text(found.curve))
@@ -495,7 +497,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--processes", type=int, metavar="N", help="with --gpus 0: processes on the CPU (default: 1)")
     added.set_defaults(resume="auto", checkpoint_minutes=10.0)
     added = command("finetune", finetune, runs, project)
-    added.add_argument("--task", required=True, help="churn, lifetime_value, or another task of model_performance")
+    added.add_argument("--task", required=True, help="churn, lifetime_value or fraud")
     added.add_argument("--bundle", type=Path, help="the bundle in a run's folder (default: that of the latest run)")
     added.add_argument("--seeds", type=int, default=3, metavar="N", help="how many, from --seed on (default: 3)")
     added.add_argument("--seed", type=int, default=7, help="the first seed (default: 7)")

@@ -8,7 +8,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from caspr_train.scoring import TASKS, arrow_table
+from caspr_train.scoring import TASKS, answers, arrow_table
 from caspr_train.tasks import protocol, recommendation
 from caspr_train.tasks.frames import Read
 from caspr_train.tasks.performance import PERFORMANCE_TYPES, performance
@@ -37,8 +37,11 @@ def evaluate_seed(reader: Reader, run: Path, seed: int) -> dict[str, pd.DataFram
     return {**frames, recommendation.NAME: recommendation.evaluate(read, seed)}
 
 
-def summary(evaluations: list[dict[str, pd.DataFrame]], model_version: str) -> pa.Table:
-    """The rows of model_evaluations: every task's performance over all seeds, under the name of the first model."""
+def summary(
+    evaluations: list[dict[str, pd.DataFrame]], model_version: str, asked: dict[str, str], known: pd.DataFrame
+) -> pa.Table:
+    """The rows of model_evaluations after this: every task's performance over all seeds, under the name of the first
+    model, and what is `known` of the same model from when a task asked something else than `asked`."""
 
     def over_seeds(task: str) -> pd.DataFrame:
         parts = [evaluation[task] for evaluation in evaluations if len(evaluation[task])]
@@ -46,5 +49,13 @@ def summary(evaluations: list[dict[str, pd.DataFrame]], model_version: str) -> p
 
     measured = [performance(over_seeds(task.name), task) for task in TASKS]
     measured.append(recommendation.performance(over_seeds(recommendation.NAME)))
-    rows = pd.concat(measured, ignore_index=True).astype(PERFORMANCE_TYPES)
-    return arrow_table(rows.assign(model_version=model_version))
+    rows = pd.concat(measured, ignore_index=True)
+    rows = rows.assign(model_version=model_version, settings_hash=rows["task"].map(asked))
+    others = known[(known["model_version"] == model_version) & ~answers(known, asked)]
+    return evaluations_table(rows, others)
+
+
+def evaluations_table(*parts: pd.DataFrame) -> pa.Table:
+    """Rows of model_evaluations, one part below the other, with its columns and types."""
+    rows = pd.concat([part for part in parts if len(part)] or parts[-1:], ignore_index=True)
+    return arrow_table(rows.astype(PERFORMANCE_TYPES)[[*PERFORMANCE_TYPES, "model_version", "settings_hash"]])

@@ -270,19 +270,24 @@ def write(found: Finetuned, run: Path, task: Task) -> list[Path]:
     return [scores, curve]
 
 
-def evaluations(found: Finetuned, task: Task, known: pd.DataFrame, model_version: str) -> pa.Table:
+def evaluations(
+    found: Finetuned, task: Task, known: pd.DataFrame, model_version: str, asked: dict[str, str]
+) -> pa.Table:
     """The rows of model_evaluations after this: those `known` of the model, and the fine-tuned one's, new.
 
     Only where a cutoff has no others yet do those that were measured here stand beside it: their seeds are of learners
     on the vectors of one training, and must not take the place of what `caspr_train evaluate` measured over trainings.
+    `asked`: {task: settings_hash}; what was measured when the task asked something else stays as it is.
     """
-    from caspr_train.scoring import arrow_table
-    from caspr_train.tasks.performance import PERFORMANCE_TYPES, performance
+    from caspr_train.evaluation import evaluations_table
+    from caspr_train.scoring import answers
+    from caspr_train.tasks.performance import performance
 
-    is_own = (known["task"] == task.name) & (known["learner"] == LEARNER)
-    others = known[(known["model_version"] == model_version) & ~is_own]
-    measured_at = others.loc[others["task"] == task.name, "cutoff_at"]
-    mine = performance(found.evaluation, task).assign(model_version=model_version)
+    known = known[known["model_version"] == model_version]
+    is_here = (known["task"] == task.name) & answers(known, asked)
+    is_own = is_here & (known["learner"] == LEARNER)
+    measured_at = known.loc[is_here & ~is_own, "cutoff_at"]
+    mine = performance(found.evaluation, task)
     mine = mine[(mine["learner"] == LEARNER) | ~mine["cutoff_at"].isin(measured_at)]
-    rows = pd.concat([others, mine], ignore_index=True) if len(others) else mine
-    return arrow_table(rows.astype(PERFORMANCE_TYPES)[[*PERFORMANCE_TYPES, "model_version"]])
+    mine = mine.assign(model_version=model_version, settings_hash=asked[task.name])
+    return evaluations_table(known[~is_own], mine)

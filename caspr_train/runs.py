@@ -112,9 +112,11 @@ class Marts:
 
             if isinstance(encode_by, Bundle):
                 encode_by.schema.expect_same(schema, encode_by.model_version)
-                _expect_no_future(encode_by, rows)
+                learnt_until = datetime.fromisoformat(encode_by.lineage["train_cutoff_at"])
+                _expect_no_future(f"the bundle {encode_by.model_version}", learnt_until, rows)
                 encoding = encode_by.encoding
             else:
+                _expect_no_future(f"{warehouse}: the model", max(training), rows)
                 encoding = Encoding(schema, config.number_transform, config.minimum_count)
                 encoding.fit(activities(training), profiles(training))
             together = [("train", training)]
@@ -338,15 +340,14 @@ def _write_training_run(bundle: Bundle, path: Path) -> None:
         pq.write_table(pa.table({name: pa.array([value], kind) for name, (value, kind) in columns.items()}), draft)
 
 
-def _expect_no_future(bundle: Bundle, cutoffs: list[dict]) -> None:
-    """Raise DataError if the bundle learnt from activities after a cutoff that is to be measured or predicted."""
-    learnt_until = _instant(bundle.lineage["train_cutoff_at"])
+def _expect_no_future(learner: str, learnt_until: datetime, cutoffs: list[dict]) -> None:
+    """Raise DataError if `learner` learns from activities after a cutoff that is to be measured or predicted."""
     for row in cutoffs:
         if row["role"] != "train" and row["cutoff_at"] < learnt_until:
             raise DataError(
-                f"the bundle {bundle.model_version} learnt from activities until {learnt_until}, after the "
-                f"{row['role']} cutoff {row['cutoff_at']}: its embeddings there would know the future. Train again "
-                "(`python -m caspr_train`) with these cutoffs"
+                f"{learner} learns from activities until {learnt_until}, after the {row['role']} cutoff "
+                f"{row['cutoff_at']}: its embeddings there would know the future. Expected no train cutoff after it; "
+                "train (`python -m caspr_train`) on such cutoffs"
             )
 
 

@@ -42,9 +42,10 @@ def score_tables(reader: Reader) -> dict[str, pa.Table]:
     frames["recommendation_evaluation"] = evaluation = recommendation.evaluate(read)
     frames["recommendation_performance"] = mine = recommendation.performance(evaluation)
     measured.append(mine)
+    evaluations = reader.evaluations().to_pandas()
     leaderboard = _leaderboard(
         pd.concat(measured, ignore_index=True),
-        reader.evaluations().to_pandas(),
+        evaluations[answers(evaluations, reader.settings_hashes())],
         reader.project.published("model_leaderboard", "champions"),
     )
     for task in TASKS:
@@ -54,6 +55,11 @@ def score_tables(reader: Reader) -> dict[str, pa.Table]:
     frames["segment_differences"] = segments.differences(assignments, read)
     frames["nearest_customers"] = neighbours.similar(read)
     return {name: arrow_table(frame) for name, frame in frames.items()}
+
+
+def answers(evaluations: pd.DataFrame, asked: dict[str, str]) -> pd.Series:
+    """[n] bool: which rows of model_evaluations say something of what is `asked` now, {task: settings_hash}."""
+    return evaluations["settings_hash"] == evaluations["task"].map(asked)
 
 
 def _leaderboard(measured: pd.DataFrame, evaluations: pd.DataFrame, configured: dict) -> pd.DataFrame:

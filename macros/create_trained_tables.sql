@@ -27,7 +27,7 @@
             'dbt_invocation_id': text, 'git_commit': text,
         },
     } -%}
-    {%- do tables.update({'model_evaluations': dict(caspr.performance_columns(), model_version=text)}) -%}
+    {%- do tables.update({'model_evaluations': dict(caspr.performance_columns(), model_version=text, settings_hash=text)}) -%}
     {%- if not caspr.has_python_models() -%}
         {%- set flag = dbt.type_boolean() -%}
         {%- set keys = {'customer_id': text, 'cutoff_at': at, 'learner': text, 'representation': text, 'note': text} -%}

@@ -196,6 +196,19 @@ WRONG = {
             "horizon_days",
         ],
     ),
+    "a score cutoff that the training has seen past": (
+        {
+            "cutoffs": [
+                {"cutoff_at": "2025-03-01", "role": "train"},
+                {"cutoff_at": "2025-01-01", "role": "score"},
+            ]
+        },
+        [
+            'cutoffs[1].cutoff_at is "2025-01-01 00:00:00"',
+            "a score cutoff after the train cutoff 2025-03-01 00:00:00 (cutoffs[0])",
+            "would know the future",
+        ],
+    ),
     "key of no columns": ({"streams": [stream(customer_id=[])]}, ["streams[0].customer_id is []", "a list of names"]),
     "key of one column twice": (
         {"streams": [stream(activity_id=["visit_id", "visit_id"])]},

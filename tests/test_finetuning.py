@@ -164,18 +164,19 @@ def test_what_was_evaluated_over_trainings_stays_beside_the_fine_tuned_row():
         return finetuning.Finetuned(pd.concat(parts, ignore_index=True), pd.DataFrame())
 
     def after(seeds, known):
-        return finetuning.evaluations(found(seeds), CHURN, known, "v1").to_pandas()
+        return finetuning.evaluations(found(seeds), CHURN, known, "v1", {"churn": "now"}).to_pandas()
 
     # nothing was evaluated: the table would lack the others, so that they are written too
-    alone = after(3, pd.DataFrame(columns=[*PERFORMANCE_TYPES, "model_version"]))
+    alone = after(3, pd.DataFrame(columns=[*PERFORMANCE_TYPES, "model_version", "settings_hash"]))
     assert set(alone["representation"]) == {"rfm", "caspr", "caspr_finetuned"} and alone["seeds"].eq(3).all()
     evaluated = alone[alone["learner"] != "finetuned"].assign(seeds=5)
-    other = evaluated.assign(task="lifetime_value")
-    known = pd.concat([evaluated, other, evaluated.assign(model_version="v0")], ignore_index=True)
+    others = (evaluated.assign(task="lifetime_value"), evaluated.assign(settings_hash="then", value=0.9))
+    known = pd.concat([evaluated, *others, evaluated.assign(model_version="v0")], ignore_index=True)
     first = after(3, known)
     again = after(2, first)
     for rows, seeds in ((first, 3), (again, 2)):
-        assert not rows.duplicated(["task", "learner", "representation", "cutoff_at", "metric"]).any()
+        keys = ["task", "settings_hash", "learner", "representation", "cutoff_at", "metric"]
+        assert not rows.duplicated(keys).any()
         is_own = rows["learner"] == "finetuned"
         assert is_own.sum() == 3 and rows.loc[is_own, "seeds"].eq(seeds).all()
         assert rows.loc[is_own, "difference_to_rfm_low"].notna().all()

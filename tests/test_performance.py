@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import brier_score_loss, f1_score, roc_auc_score
 
-from caspr_train.scoring import _leaderboard
+from caspr_train.scoring import _leaderboard, answers
 from caspr_train.tasks import metrics
 from caspr_train.tasks import performance as measuring
 from caspr_train.tasks.churn import CHURN
@@ -239,6 +239,16 @@ def test_an_evaluation_of_other_cutoffs_names_no_second_champion():
     assert sorted(alone["task"]) == ["churn", "fraud", "revenue"] and set(alone["representation"]) == {"rfm"}
 
 
+def test_an_evaluation_counts_while_its_task_asks_the_same():
+    known = pd.DataFrame(
+        {
+            "task": ["churn", "churn", "fraud", "fraud", "churn"],
+            "settings_hash": ["now", "then", "now", "else", None],
+        }
+    )
+    assert answers(known, {"churn": "now", "fraud": "else"}).tolist() == [True, False, False, True, False]
+
+
 # -- the table for the terminal
 
 
@@ -303,6 +313,18 @@ def test_bg_nbd_is_compared_with_the_best_learner_on_rfm_and_nobody_with_it():
         assert 0 < mine["difference_to_rfm_low"] < mine["difference_to_rfm"] < mine["difference_to_rfm_high"]
         assert mine["best_control"] == "rfm_noise" and mine["difference_to_control_low"] > 0
     assert of.loc[[("lightgbm", "rfm"), ("random_forest", "rfm")], "difference_to_rfm"].isna().all()
+
+
+def test_a_remark_stands_beside_the_learner_that_it_is_about():
+    churned = np.arange(60) % 2 == 0
+    frames = [
+        made({"rfm": churned * 1.0}, churned, learner="lightgbm").assign(note="left out: colour"),
+        made({"rfm": churned * 1.0}, churned, learner="bg_nbd").assign(note="r 0.25"),
+        made({"caspr_finetuned": churned * 1.0}, churned, learner="finetuned").assign(note="embedding v1"),
+    ]
+    text = performance_table(performance(pd.concat(frames, ignore_index=True), CHURN))
+    for said in ("churn, rfm: left out: colour", "churn, bg_nbd: r 0.25", "churn, caspr_finetuned: embedding v1"):
+        assert said in text.splitlines()
 
 
 def test_the_table_claims_no_earlier_cutoff_where_a_note_says_otherwise(evaluation):

@@ -283,6 +283,7 @@ def test_scores_do_not_depend_on_who_is_scored_beside_nor_on_threads(shop, name,
 
 def test_every_customer_gets_ten_items_with_a_reason(small):
     small.champion = "frequency_caspr"
+    items, _ = of_shop(small)
     frame = recommendation.score(small.read)
     assert frame.dtypes.astype(str).to_dict() == recommendation.SCORE_TYPES
     assert set(frame["customer_id"]) == {"ann", "bob", "cem", "dan", "eve"}
@@ -292,6 +293,7 @@ def test_every_customer_gets_ten_items_with_a_reason(small):
     assert reasons["bob", "ink"] == "bought once"
     assert reasons["bob", "pen"] == reasons["cem", "ink"] == "bought by customers alike"
     assert reasons["dan", "pen"] == "popular"  # no vector
+    assert not items.has_vector[items.names.get_loc("box")] and reasons["bob", "box"] == "popular"
     small.champion = "personal_frequency"
     popular = recommendation.score(small.read).query("customer_id == 'cem'")
     assert (popular["reason"] == "popular; this customer bought nothing yet").all()

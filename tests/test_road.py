@@ -328,7 +328,7 @@ def test_a_bundle_is_not_taken_back_behind_a_cutoff_that_it_has_seen_past(projec
     earlier = ("--vars", "{as_of: '2024-12-01'}")
     marts = ("activity_attributes", "+activity_sequences", "customer_profiles")
     project.dbt("run", "--quiet", "--select", *marts, *earlier)
-    message = r"learnt from activities until 2025-01-02 .* the evaluate cutoff 2024-09-02 .* would know the future"
+    message = r"learns from activities until 2025-01-02 .* the evaluate cutoff 2024-09-02 .* would know the future"
     project.caspr_fails(1, message, "embed", "--gpus", "0", *earlier)
 
 
@@ -433,3 +433,16 @@ def test_evaluate_measures_several_seeds_and_the_next_build_takes_it_over(measur
     of_rfm = "where task <> 'fraud' and learner = 'random_forest' and representation = 'rfm'"
     assert measured.rows(f"select min(seed_standard_error) > 0 from model_performance {of_rfm}") == [(True,)]
     measured.caspr_fails(2, "--seeds 0: expected a whole number of 1 or more", "evaluate", "--seeds", "0")
+
+    # What was asked then is no answer to another question, and comes back with the old one.
+    asked = measured.rows("select * from model_performance order by all")
+    evaluated = measured.rows("select count(*) from main_trained.model_evaluations")
+    other = ("--vars", "{churn: {activity_types: [order, visit]}}")
+    measured.dbt("run", "--quiet", "--select", "task_settings", "churn_labels+", *other)
+    seeds = measured.rows("select task, seeds from model_performance group by all order by all")
+    assert seeds == [("churn", 1), ("fraud", 2), ("lifetime_value", 2), ("recommendation", 2)]
+    said = measured.caspr("finetune", "--task", "churn", "--gpus", "0", "--seeds", "1", "--labels", "40", *other)
+    assert "caspr_finetuned" in said
+    assert measured.rows("select count(*) from main_trained.model_evaluations") > evaluated
+    measured.dbt("run", "--quiet", "--select", "task_settings", "churn_labels+")
+    assert measured.rows("select * from model_performance order by all") == asked

@@ -19,7 +19,7 @@ from caspr_train.tasks.churn import CHURN
 from caspr_train.tasks.lifetime_value import LIFETIME_VALUE
 from caspr_train.tasks.performance import performance
 from caspr_train.tasks.protocol import evaluate, evaluation_types, score, score_types
-from caspr_train.tasks.representations import BLOCKS, CONTROLS, build
+from caspr_train.tasks.representations import BLOCKS, CONTROLS, ProfileValues, build
 
 TRAIN, EVALUATE, SCORE = (pd.Timestamp(day) for day in ("2011-01-01", "2011-04-01", "2011-07-01"))
 WIDTH = 8
@@ -488,7 +488,7 @@ def test_they_are_scored_chunk_by_chunk(tables, monkeypatch):
     monkeypatch.setattr(learners, "CHUNK_ROWS", 10)
     parts = score(counting, CHURN).sort_values("customer_id", ignore_index=True)
     pd.testing.assert_frame_equal(whole, parts, check_exact=True)
-    assert len(asked) == 1 + 16
+    assert len(asked) == 1 + 3
 
 
 def test_they_are_neither_fitted_on_nor_measured(tables, evaluation):
@@ -561,6 +561,12 @@ def test_a_profile_has_a_column_for_each_of_its_commonest_values_where_was_fitte
     assert sorted(values.commonest["country"]) == ["FR", "UK"]
     columns = values.transform(read("customer_profiles", protocol._at([SCORE], "")))
     assert columns[["country UK", "country FR"]].sum().tolist() == [0, 0]
+
+
+def test_a_null_of_a_profile_is_none_of_its_values(tables):
+    profiles = tables.customer_profiles.head(3).assign(country=pd.Series(["", None, "UK"], dtype="string").to_numpy())
+    columns = ProfileValues().fit(profiles).transform(profiles)
+    assert columns["country "].tolist() == [1, 0, 0] and columns["country UK"].tolist() == [0, 0, 1]
 
 
 def test_nulls_inside_an_embedding_are_missing(tables):

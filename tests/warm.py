@@ -1,4 +1,4 @@
-"""Imported by the process whose forks run dbt and the trainer: their libraries, and one parse that leaves its caches."""
+"""Imported by the process whose forks run dbt and the trainer: their libraries, and a parse that leaves its caches."""
 
 import os
 import tempfile

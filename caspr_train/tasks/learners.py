@@ -141,8 +141,8 @@ def _fit_forest(x: np.ndarray, y: np.ndarray, customers: Sequence[str], seed: in
 def _mean_of_trees(forest: RandomForestClassifier | RandomForestRegressor, rows: np.ndarray) -> np.ndarray:
     """[n] float64: the mean of what the trees say of rows [n, columns] float32, a classifier's of True.
 
-    They are added up in their order. The forest's own threads add in the order in which they finish, and the last bit of
-    a sum depends on that.
+    They are added up in their order. The forest's own threads add in the order in which they finish, and the last bit
+    of a sum depends on that.
     """
     is_classifier = isinstance(forest, RandomForestClassifier)
     total = np.zeros(len(rows))

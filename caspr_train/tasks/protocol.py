@@ -401,8 +401,8 @@ def _fit(
     if why:
         return learners.base_rate(y), f"{target.score} is the base rate: {why}"
     customers = marts.rows["customer_id"].iloc[rows]
-    few = min(y.sum(), (~y).sum()) if target.is_boolean else len(y)
-    remark = f"{target.score} rests on {few} labels of the rarer kind, and is unsure" if few < FEW_LABELS else ""
+    few, kind = (min(y.sum(), (~y).sum()), " of the rarer kind") if target.is_boolean else (len(y), "")
+    remark = f"{target.score} rests on {few} labels{kind}, and is unsure" if few < FEW_LABELS else ""
     return learners.fit(learner, x, y, customers, seed), remark
 
 

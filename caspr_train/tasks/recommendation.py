@@ -62,7 +62,8 @@ def evaluate(read: Read, seed: int = 1) -> pd.DataFrame:
     cutoffs = _cutoffs(read)
     labelled = cutoffs[cutoffs["has_labels"].astype(bool)]
     parts = []
-    for cutoff_at in labelled.loc[labelled["role"] == "evaluate", "cutoff_at"]:
+    # Not of `labelled` alone: that the longest horizon has ended, and a purchase may have a shorter one.
+    for cutoff_at in cutoffs.loc[cutoffs["role"] == "evaluate", "cutoff_at"]:
         items, customers = _sampled(read, cutoff_at)
         bought = _bought(read, items, customers, cutoff_at)
         if not len(bought):
@@ -190,21 +191,26 @@ def _recommended(
             "rank": np.arange(len(rows)) - np.searchsorted(rows, rows) + 1,
             "item": items.names[columns],
             "score": scored[rows, columns],
-            "reason": _reasons(name, customers, rows, columns),
+            "reason": _reasons(name, items, customers, rows, columns),
             "learner": LEARNER,
             "representation": name,
         }
     )
 
 
-def _reasons(name: str, customers: Customers, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def _reasons(name: str, items: Items, customers: Customers, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """[k] in words, why these items are recommended to these customers."""
     times = np.asarray(customers.times[rows, columns]).ravel().astype(np.int64)
     has_bought = np.diff(customers.times.indptr) > 0
-    has_vector = np.isfinite(customers.vectors).all(axis=1) & (customers.vectors.shape[1] > 0)
-    is_alike = has_bought if name in ("als", "als_caspr") else has_vector & (name in NEED_VECTORS)
-    reasons = np.where(is_alike[rows], "bought by customers alike", "popular").astype(object)
-    reasons[~has_bought[rows] & ~is_alike[rows]] = "popular; this customer bought nothing yet"
+    if name in ("als", "als_caspr"):
+        is_alike = has_bought[rows]
+    elif name in NEED_VECTORS and customers.vectors.shape[1]:
+        # An item that the model does not know stands where its popularity puts it.
+        is_alike = np.isfinite(customers.vectors).all(axis=1)[rows] & items.has_vector[columns]
+    else:
+        is_alike = np.zeros(len(rows), bool)
+    reasons = np.where(is_alike, "bought by customers alike", "popular").astype(object)
+    reasons[~has_bought[rows] & ~is_alike] = "popular; this customer bought nothing yet"
     if name != "popularity":
         known = times > 0
         reasons[known] = ["bought once" if count == 1 else f"bought {count} times" for count in times[known]]

@@ -96,8 +96,9 @@ class ProfileValues:
         """The keys, the numbers, and a column of 0 and 1 for each of the commonest values."""
         columns = {name: profiles[name] for name in profiles.columns if name not in (*self.commonest, PROFILE_BEGAN_AT)}
         for name, values in self.commonest.items():
-            text = profiles[name].astype("string").fillna("")
-            columns |= {f"{name} {value}": (text == value).astype(np.float64) for value in values}
+            text = profiles[name].astype("string")
+            # A null is none of the values, the empty text neither.
+            columns |= {f"{name} {value}": (text == value).fillna(False).astype(np.float64) for value in values}
         return pd.DataFrame(columns)
 
 

@@ -134,13 +134,14 @@ def _aligned(line: list[str], widths: list[int]) -> str:
 
 
 def _notes(rows: pd.DataFrame) -> list[str]:
-    """Every remark once, with the representations it is about."""
+    """Every remark once, with the representations it is about, or the learner that has the representation to itself."""
     remarks: dict[tuple[str, str], list[str]] = {}
     for row in rows.itertuples():
+        name = row.learner if row.representation in BLOCKS and row.learner not in LEARNERS else row.representation
         for remark in filter(None, ("" if pd.isna(row.note) else str(row.note)).split("; ")):
             names = remarks.setdefault((str(row.task), remark), [])
-            if row.representation not in names:
-                names.append(row.representation)
+            if name not in names:
+                names.append(name)
     by_names: dict[str, list[str]] = {}
     for (task, remark), names in remarks.items():
         by_names.setdefault(f"{', '.join(sorted(names))}: {remark}", []).append(task)

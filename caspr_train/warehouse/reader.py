@@ -93,8 +93,13 @@ class Reader:
     def performance(self) -> pa.Table:
         return self.mart("model_performance")
 
+    def settings_hashes(self) -> dict[str, str]:
+        """{task: settings_hash}: what each task asked when the marts were built."""
+        settings = self.query("select task, settings_hash from {task_settings}")
+        return dict(zip(settings["task"].to_pylist(), settings["settings_hash"].to_pylist(), strict=True))
+
     def evaluations(self) -> pa.Table:
-        """What `caspr_train evaluate` measured with the newest model."""
+        """What `caspr_train evaluate` measured with the newest model, whatever the tasks asked then."""
         newest = "select model_version from {customer_embeddings}"
         return self.query(f"select * from {self.project.source('model_evaluations')} where model_version in ({newest})")
 

@@ -14,7 +14,8 @@ final as (
         {{ caspr.text_literal(task) }} as task,
         cast({{ caspr.horizon_days(task) }} as integer) as horizon_days,
         {{ caspr.text_literal(period) }} as rfm_period,
-        {{ 'true' if purchases.get(task) else 'false' }} as is_about_purchases
+        {{ 'true' if purchases.get(task) else 'false' }} as is_about_purchases,
+        {{ caspr.text_literal(caspr.task_settings_hash(task)) }} as settings_hash
     {%- if not loop.last %}
     union all
     {%- endif %}
@@ -25,5 +26,6 @@ select
     task,
     horizon_days,
     rfm_period,
-    is_about_purchases
+    is_about_purchases,
+    settings_hash
 from final
