@@ -113,10 +113,12 @@ class Marts:
             if isinstance(encode_by, Bundle):
                 encode_by.schema.expect_same(schema, encode_by.model_version)
                 learnt_until = datetime.fromisoformat(encode_by.lineage["train_cutoff_at"])
-                _expect_no_future(f"the bundle {encode_by.model_version}", learnt_until, rows)
+                remedy = "Train again (`python -m caspr_train`) with these cutoffs"
+                _expect_no_future(f"the bundle {encode_by.model_version}", learnt_until, rows, remedy)
                 encoding = encode_by.encoding
             else:
-                _expect_no_future(f"{warehouse}: the model", max(training), rows)
+                remedy = "Expected no train cutoff after it: mend the setting cutoffs, then run `dbt build`"
+                _expect_no_future(f"{warehouse}: the model", max(training), rows, remedy)
                 encoding = Encoding(schema, config.number_transform, config.minimum_count)
                 encoding.fit(activities(training), profiles(training))
             together = [("train", training)]
@@ -340,14 +342,13 @@ def _write_training_run(bundle: Bundle, path: Path) -> None:
         pq.write_table(pa.table({name: pa.array([value], kind) for name, (value, kind) in columns.items()}), draft)
 
 
-def _expect_no_future(learner: str, learnt_until: datetime, cutoffs: list[dict]) -> None:
+def _expect_no_future(learner: str, learnt_until: datetime, cutoffs: list[dict], remedy: str) -> None:
     """Raise DataError if `learner` learns from activities after a cutoff that is to be measured or predicted."""
     for row in cutoffs:
         if row["role"] != "train" and row["cutoff_at"] < learnt_until:
             raise DataError(
                 f"{learner} learns from activities until {learnt_until}, after the {row['role']} cutoff "
-                f"{row['cutoff_at']}: its embeddings there would know the future. Expected no train cutoff after it; "
-                "train (`python -m caspr_train`) on such cutoffs"
+                f"{row['cutoff_at']}: its embeddings there would know the future. {remedy}"
             )
 
 

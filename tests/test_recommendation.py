@@ -314,6 +314,14 @@ def test_who_has_no_activity_gets_what_is_popular_and_nobody_else_moves(small):
     pd.testing.assert_frame_equal(frame.drop(mine.index), before, check_exact=True)
 
 
+def test_a_cutoff_is_measured_as_soon_as_the_horizon_of_purchases_has_ended(shop, evaluation):
+    def read(name, condition=""):
+        frame = shop.read(name, condition)
+        return frame.assign(has_labels=frame["role"] == "train") if name == "cutoffs" else frame
+
+    pd.testing.assert_frame_equal(recommendation.evaluate(read), evaluation, check_exact=True)
+
+
 def test_what_was_bought_is_neither_recommended_nor_asked_for_if_excluded():
     shop = random_shop(customers=60, exclude_bought=True)
     bought = set(zip(*shop.purchases[["customer_id", "item"]].to_numpy().T, strict=True))

@@ -446,3 +446,11 @@ def test_evaluate_measures_several_seeds_and_the_next_build_takes_it_over(measur
     assert measured.rows("select count(*) from main_trained.model_evaluations") > evaluated
     measured.dbt("run", "--quiet", "--select", "task_settings", "churn_labels+")
     assert measured.rows("select * from model_performance order by all") == asked
+
+
+def test_nothing_is_trained_on_the_future_of_a_cutoff_to_be_scored(measured):
+    """dbt refuses such cutoffs; here somebody else wrote the mart. The last test of this shop."""
+    with measured.connect() as connection:
+        connection.execute("update cutoffs set cutoff_at = timestamp '2024-10-01' where role = 'score'")
+    message = r"the model learns from activities until 2025-01-02 .*, after the score cutoff 2024-10-01 .* the future\."
+    measured.caspr_fails(1, message, *TRAIN)

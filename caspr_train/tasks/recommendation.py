@@ -62,7 +62,7 @@ def evaluate(read: Read, seed: int = 1) -> pd.DataFrame:
     cutoffs = _cutoffs(read)
     labelled = cutoffs[cutoffs["has_labels"].astype(bool)]
     parts = []
-    # Not of `labelled` alone: that the longest horizon has ended, and a purchase may have a shorter one.
+    # Also where has_labels is false: that is of the longest horizon of all tasks, and purchases may have a shorter one.
     for cutoff_at in cutoffs.loc[cutoffs["role"] == "evaluate", "cutoff_at"]:
         items, customers = _sampled(read, cutoff_at)
         bought = _bought(read, items, customers, cutoff_at)
