@@ -50,7 +50,7 @@ def save(
     optimizer: torch.optim.Optimizer,
     best: Mapping[str, Tensor] | None,
 ) -> None:
-    """Write the checkpoint of `progressed.step` and remove all but the newest two.
+    """Write the checkpoint of `progressed.step` and remove all but it and the one before.
 
     `identity` says whose checkpoint this is (see `expect_same`). DataError: the disk is full or not to be written to;
     what was there before stays as it was.
@@ -77,7 +77,9 @@ def save(
             + (f"The one of step {kept[0].step} is intact" if kept else "There is none from before")
             + "; make room and run the same command again"
         ) from None
-    for old in found(folder)[KEPT:]:
+    # One of a later step is damaged, or of a training that was begun anew: nobody goes on from it.
+    later = [here for here in found(folder) if here.step > progressed.step]
+    for old in [*later, *found(folder)[len(later) + KEPT :]]:
         old.description.unlink(missing_ok=True)  # first what makes it a checkpoint
         old.tensors.unlink(missing_ok=True)
 

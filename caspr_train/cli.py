@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # torch takes seconds to import: each command imports what it
     from caspr_train.runs import Marts
     from caspr_train.warehouse import Warehouse
 
+MOST_SEED = 2**32 - 1
+LONGEST_WAIT = 1_000_000  # seconds; Postgres counts milliseconds in 31 bits
 COMMANDS = (
     "train",
     "embed",
@@ -141,8 +143,13 @@ def _train(
     ours = identity(marts, config)
     run = _runs(options) / model_version(ours)
     if options.resume not in ("auto", "never"):
-        run = Path(options.resume)
+        expected, run = run.name, Path(options.resume).resolve()
         expect_interrupted(run, ours)
+        if run.name != expected:
+            raise UsageError(
+                f"--resume {options.resume}: the folder is called {run.name}, expected {expected}, the version of the "
+                "model in it; rename it"
+            )
     with alone_in(run):
         if (run / "bundle").is_dir():
             bundle = Bundle.load(run / "bundle")
@@ -220,14 +227,13 @@ def evaluate(options: argparse.Namespace) -> None:
     """
     from caspr_train.config import preset
     from caspr_train.distributed import Processes
-    from caspr_train.evaluation import evaluate_seed, summary
+    from caspr_train.evaluation import evaluate_seed, measured_now, summary
     from caspr_train.files import scratch
     from caspr_train.runs import Marts
     from caspr_train.tasks.tables import performance_table
 
-    if options.seeds < 1:
-        raise UsageError(f"--seeds {options.seeds}: expected a whole number of 1 or more")
     first = preset(options.preset, seed=options.seed, epochs=options.epochs)
+    _expect_seeds(first.seed, options.seeds)
     processes = Processes.choose(options.gpus, options.processes)
     project, warehouse = _project(options)
     first = replace(first, sequence_length=project.published("activity_sequences", "sequence_length"))
@@ -235,7 +241,7 @@ def evaluate(options: argparse.Namespace) -> None:
     runs, evaluations = [], []
     with scratch(_runs(options)) as folder:
         with warehouse.reading() as reader:
-            asked, known = reader.settings_hashes(), reader.evaluations().to_pandas()
+            asked = reader.settings_hashes()
         marts = Marts.read(warehouse, first, folder)
         print(f"read {marts.describe()}", flush=True)
         for place in range(options.seeds):
@@ -244,11 +250,14 @@ def evaluate(options: argparse.Namespace) -> None:
             runs.append(_train(options, config, processes, marts, project))
             with warehouse.reading() as reader:
                 evaluations.append(evaluate_seed(reader, runs[-1], config.seed))
+    with warehouse.reading() as reader:
+        known = reader.evaluations(runs[0].name).to_pandas()
     table = summary(evaluations, runs[0].name, asked, known)
+    # Printed first: a database that another process holds should not cost what was measured.
+    print(f"\n{performance_table(measured_now(table, asked))}\n", flush=True)
     _load(runs[0], warehouse)
     rows = warehouse.write_evaluations(table)
-    print(f"loaded {project.source('model_evaluations')} ({rows:,})\n")
-    print(performance_table(table.to_pandas()))
+    print(f"loaded {project.source('model_evaluations')} ({rows:,})")
 
 
 def finetune(options: argparse.Namespace) -> None:
@@ -260,8 +269,7 @@ def finetune(options: argparse.Namespace) -> None:
     from caspr_train.finetuner import BATCH, fine_tune
 
     sizes = _sizes(options.labels)
-    if options.seeds < 1:
-        raise UsageError(f"--seeds {options.seeds}: expected a whole number of 1 or more")
+    _expect_seeds(options.seed, options.seeds)
     processes = Processes.choose(options.gpus, options.processes, options.meeting)
     processes.expect_batch(BATCH)
     processes.gather()
@@ -290,13 +298,20 @@ def finetune(options: argparse.Namespace) -> None:
             found = finetuning.finetune(
                 reader, marts, bundle, run, task, seeds, sizes, processes, packed / "finetuning"
             )
-            asked, known = reader.settings_hashes(), reader.evaluations().to_pandas()
+            asked, known = reader.settings_hashes(), reader.evaluations(bundle.model_version).to_pandas()
     files = finetuning.write(found, run, task)
     print("wrote " + " and ".join(map(str, files)))
-    rows = warehouse.write_evaluations(finetuning.evaluations(found, task, known, bundle.model_version, asked))
-    print(f"loaded {project.source('model_evaluations')} ({rows:,})\n")
     print(performance_table(performance(found.evaluation, task)) + "\n")
-    print(finetuning.curve_text(found.curve))
+    print(finetuning.curve_text(found.curve) + "\n", flush=True)
+    rows = warehouse.write_evaluations(finetuning.evaluations(found, task, known, bundle.model_version, asked))
+    print(f"loaded {project.source('model_evaluations')} ({rows:,})")
+
+
+def _expect_seeds(seed: int, seeds: int) -> None:
+    if seeds < 1:
+        raise UsageError(f"--seeds {seeds}: expected a whole number of 1 or more")
+    if not 0 <= seed <= MOST_SEED - (seeds - 1):
+        raise UsageError(f"--seed {seed}, --seeds {seeds}: expected seeds from 0 to {MOST_SEED:,}")
 
 
 def _sizes(text: str) -> list[int]:
@@ -391,6 +406,8 @@ def _project(options: argparse.Namespace) -> tuple[DbtProject, Warehouse]:
     from caspr_train.project import DbtProject
     from caspr_train.warehouse import open_warehouse
 
+    if not 0 <= options.wait <= LONGEST_WAIT:
+        raise UsageError(f"--wait {options.wait:g}: expected seconds from 0 to {LONGEST_WAIT:,}")
     project = DbtProject.load(options.project_dir, options.profiles_dir, options.target, options.vars)
     return project, open_warehouse(project, options.wait)
 
@@ -408,6 +425,9 @@ def _embed(bundle: Bundle, marts: Marts, run: Path, processes: Processes) -> Non
 
 
 def _load(run: Path, warehouse: Warehouse) -> None:
+    from caspr_train.runs import make_latest
+
+    make_latest(run)
     try:
         rows = warehouse.load(run)
     except CasprError as error:

@@ -23,7 +23,7 @@ from caspr_train.errors import DataError, UsageError
 from caspr_train.failure import Failure, device_error
 from caspr_train.files import Locks
 from caspr_train.meeting import GRACE, LOOK_EVERY, TOKEN, join_group, leave_group
-from caspr_train.stopping import Stop, remembered
+from caspr_train.stopping import Stop, Stopped, remembered
 
 if TYPE_CHECKING:
     from caspr_train.meeting import Meeting
@@ -208,6 +208,8 @@ def _first_failure(folder: Path, members: list[Any], error: Exception, stop: Sto
         return failure.as_error()
     if stop.told == signal.SIGINT:
         return KeyboardInterrupt()
+    if stop.told == signal.SIGTERM:  # passed on to processes that were outside the loop, before it or after
+        return Stopped("told to stop (SIGTERM); the same command goes on from the last checkpoint, if there was one")
     # Nobody said more than that another is gone. The system ends with SIGKILL; SIGTERM may have come from here.
     ended = [(rank, member.exitcode) for rank, member in enumerate(members) if (member.exitcode or 0) < 0]
     if not ended:

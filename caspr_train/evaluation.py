@@ -14,6 +14,7 @@ from caspr_train.tasks.frames import Read
 from caspr_train.tasks.performance import PERFORMANCE_TYPES, performance
 from caspr_train.warehouse import Reader
 
+FINETUNED = "finetuned"  # the learner of a fine-tuned encoder's row
 OF_A_RUN = ("customer_embeddings", "control_embeddings", "item_embeddings")
 
 
@@ -41,7 +42,8 @@ def summary(
     evaluations: list[dict[str, pd.DataFrame]], model_version: str, asked: dict[str, str], known: pd.DataFrame
 ) -> pa.Table:
     """The rows of model_evaluations after this: every task's performance over all seeds, under the name of the first
-    model, and what is `known` of the same model from when a task asked something else than `asked`."""
+    model, and what else is `known` of that model: what `finetune` measured, and from when a task asked something else
+    than `asked`."""
 
     def over_seeds(task: str) -> pd.DataFrame:
         parts = [evaluation[task] for evaluation in evaluations if len(evaluation[task])]
@@ -51,8 +53,14 @@ def summary(
     measured.append(recommendation.performance(over_seeds(recommendation.NAME)))
     rows = pd.concat(measured, ignore_index=True)
     rows = rows.assign(model_version=model_version, settings_hash=rows["task"].map(asked))
-    others = known[(known["model_version"] == model_version) & ~answers(known, asked)]
+    others = known[~answers(known, asked) | (known["learner"] == FINETUNED)]
     return evaluations_table(rows, others)
+
+
+def measured_now(table: pa.Table, asked: dict[str, str]) -> pd.DataFrame:
+    """The rows of model_evaluations that say something of what is `asked`."""
+    rows = table.to_pandas()
+    return rows[answers(rows, asked)]
 
 
 def evaluations_table(*parts: pd.DataFrame) -> pa.Table:

@@ -49,7 +49,7 @@ SINCE_PREVIOUS = (
 RELATIVE_TO = (
     "The value of `of` over the mean of the customer's values of `of` at strictly earlier occurred_at, before the "
     "window too, rounded to six decimals; values that are null, NaN or of {most:g} and more count as null; null "
-    "without an earlier value or where the mean is 0."
+    "without an earlier value or where the mean is 0 to six decimals."
 )
 DAYS_BEFORE = (
     "(log(1 + ceil(s) / 86400) - mean) / scale, with s the seconds from the activity to cutoff_at, at most 2147483647."

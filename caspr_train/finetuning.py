@@ -20,16 +20,16 @@ import pyarrow.compute as pc
 from caspr_train.bundle import Bundle
 from caspr_train.distributed import Processes, launch
 from caspr_train.errors import DataError, UsageError
-from caspr_train.evaluation import reading
+from caspr_train.evaluation import FINETUNED, evaluations_table, reading
 from caspr_train.files import whole
 from caspr_train.finetuner import BUNDLE, SIDES, Fit, fine_tune, write_plan
 from caspr_train.runs import Marts, PackedCutoff
-from caspr_train.scoring import TASKS
+from caspr_train.scoring import TASKS, answers
 from caspr_train.tasks import learners, protocol
 from caspr_train.tasks.protocol import Question, Target, Task
 from caspr_train.warehouse import Reader
 
-LEARNER, REPRESENTATION = "finetuned", "caspr_finetuned"
+LEARNER, REPRESENTATION = FINETUNED, "caspr_finetuned"
 FEATURES = ("rfm_content", "rfm")  # what the head sees beside the vector: the first of these that there is
 COMPARED = ("rfm", "caspr", "caspr_rfm")  # in the curve
 
@@ -273,17 +273,14 @@ def write(found: Finetuned, run: Path, task: Task) -> list[Path]:
 def evaluations(
     found: Finetuned, task: Task, known: pd.DataFrame, model_version: str, asked: dict[str, str]
 ) -> pa.Table:
-    """The rows of model_evaluations after this: those `known` of the model, and the fine-tuned one's, new.
+    """The rows of model_evaluations after this: those `known` of this model, and the fine-tuned one's, new.
 
     Only where a cutoff has no others yet do those that were measured here stand beside it: their seeds are of learners
     on the vectors of one training, and must not take the place of what `caspr_train evaluate` measured over trainings.
     `asked`: {task: settings_hash}; what was measured when the task asked something else stays as it is.
     """
-    from caspr_train.evaluation import evaluations_table
-    from caspr_train.scoring import answers
     from caspr_train.tasks.performance import performance
 
-    known = known[known["model_version"] == model_version]
     is_here = (known["task"] == task.name) & answers(known, asked)
     is_own = is_here & (known["learner"] == LEARNER)
     measured_at = known.loc[is_here & ~is_own, "cutoff_at"]

@@ -142,7 +142,8 @@ def _over_earlier_mean(customer: np.ndarray, at: np.ndarray, values: np.ndarray)
         # What is known at an instant is what is known before its first row: rows of one instant do not see each other.
         earlier = before.groupby([customer, at]).transform("first")
         mean = np.where(earlier["count"] > 0, earlier["sum"] / earlier["count"], np.nan)
-        return _rounded(finite / np.where(mean == 0, np.nan, mean))
+        # What a sum of doubles leaves of zero is no mean to divide by.
+        return _rounded(finite / np.where(_rounded(mean) == 0, np.nan, mean))
 
 
 def _rounded(x: np.ndarray) -> np.ndarray:

@@ -290,8 +290,13 @@ def write_embeddings(bundle: Bundle, marts: Marts, run: Path, device: torch.devi
     return customers, items
 
 
+def make_latest(run: Path) -> None:
+    """Have `latest_run` give this run: `evaluate` writes several and loads the first."""
+    (run / "training_runs.parquet").touch()
+
+
 def latest_run(runs: Path) -> Path:
-    """The run folder whose embeddings were written last. DataError: there is none."""
+    """The run folder that was written or loaded last. DataError: there is none."""
     files = sorted(runs.glob("*/training_runs.parquet"), key=lambda file: file.stat().st_mtime)
     if not files:
         raise DataError(f"no embeddings in {runs}: run `python -m caspr_train` first, or name a run's folder")

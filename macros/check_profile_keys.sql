@@ -18,7 +18,8 @@
             {{ caspr.key_of(profile.customer_id) }} as customer_id,
             count(*) as row_count
         from {{ relation }}
-        where {{ caspr.key_of(profile.customer_id) }} is not null
+        -- rows of nobody are left out, and warned of
+        where {{ caspr.key_of(profile.customer_id) }} <> ''
         {%- if valid_to %}
             -- a row that ends where it begins never counts
             and ({{ valid_from }} is null or {{ valid_to }} is null or {{ valid_from }} < {{ valid_to }})

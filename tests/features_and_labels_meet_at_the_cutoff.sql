@@ -8,21 +8,25 @@ with
 
 cutoffs as (
     select * from {{ ref('cutoffs') }}
-    where has_labels
+),
+
+-- The end of the window is the task's own.
+value_cutoffs as (
+    {{ caspr.task_cutoffs('lifetime_value') | indent(4) }}
 ),
 
 money as (
     select
         activity_log.customer_id,
-        cutoffs.cutoff_at,
+        value_cutoffs.cutoff_at,
         {% if monetary -%}
         coalesce(sum({{ caspr.finite('activity_log.' ~ caspr.quoted(monetary.name)) }}), 0) as expected
         {%- else -%}
         0 as expected
         {%- endif %}
     from {{ ref('activity_log') }} as activity_log
-    inner join cutoffs on {{ caspr.before_cutoff('activity_log.occurred_at', 'cutoffs.horizon_ends_at') }}
-    group by activity_log.customer_id, cutoffs.cutoff_at
+    inner join value_cutoffs on {{ caspr.before_cutoff('activity_log.occurred_at', 'value_cutoffs.horizon_ends_at') }}
+    group by activity_log.customer_id, value_cutoffs.cutoff_at
 )
 
 select

@@ -48,7 +48,7 @@ def derive(rows, inputs):
             if of := column.get("derived", {}).get("of"):
                 earlier = [r[of] for r in rows if r["at"] < row["at"] and finite(r[of])]
                 mean = sum(earlier) / len(earlier) if earlier else 0
-                row[column["column"]] = round(row[of] / mean, 6) if mean and finite(row[of]) else None
+                row[column["column"]] = round(row[of] / mean, 6) if round(mean, 6) and finite(row[of]) else None
 
 
 def embed(folder, activities, profiles, cutoff_at):

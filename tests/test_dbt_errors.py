@@ -327,6 +327,10 @@ WRONG = {
     "churn with an unknown key": ({"churn": {"types": ["order"]}}, ["churn.types", "activity_types"]),
     "churn types as text": ({"churn": {"activity_types": "order"}}, ["churn.activity_types is", "a list"]),
     "trained schema that is no text": ({"trained_schema": 5}, ["trained_schema is 5", "the name of a schema"]),
+    "trained schema that is the target's": (
+        {"trained_schema": "MAIN"},
+        ['trained_schema is "MAIN"', "another schema than the target's own"],
+    ),
     "trained schema without a name": ({"trained_schema": ""}, ['trained_schema is ""', "the name of a schema"]),
     "sequence of nothing": ({"sequence_length": 0}, ["sequence_length is 0", "whole number of at least 1"]),
     "possible times from nowhere": ({"possible_from": "never"}, ['possible_from is "never"', "a timestamp such as"]),

@@ -239,6 +239,7 @@ def test_a_relative_number_knows_strictly_earlier_instants_of_its_customer_only(
         "c": [(0, 1.0), (1, -1.0), (2, 5.0)],  # at day 2 the mean is zero
         "d": [(0, np.nan), (1, 5.0)],
         "e": [(0, 3.0), (1, 1.0)],
+        "f": [(0, 19.99), (0, -9.99), (0, -10.0), (1, 5.0)],  # whose sum in doubles is not zero
     }
     rows = pd.DataFrame(
         [(customer, *amount) for customer, given in amounts.items() for amount in given],
@@ -247,7 +248,7 @@ def test_a_relative_number_knows_strictly_earlier_instants_of_its_customer_only(
     rows = rows.assign(occurred_at=dt.datetime(2024, 1, 1) + rows.pop("day") * day, activity_type="x", product="y")
     found = activities_of(rows, RELATIVE)["amount_relative"].to_pylist()
     a, b, c, d, e = [None, 0.5, 1.5, 2.0], [None, None, 3.0], [None, -1.0, None], [None, None], [None, 0.333333]
-    assert found == a + b + c + d + e
+    assert found == a + b + c + d + e + [None] * 4
     given = activities_of(rows.assign(amount_relative=7.0), RELATIVE)["amount_relative"].to_pylist()
     assert given == [7.0] * len(rows)
     own = Schema(tuple(attribute for attribute in RELATIVE.attributes if attribute.name != "amount"))

@@ -298,6 +298,21 @@ def test_where_every_checkpoint_is_damaged_it_begins_anew_and_says_so(tmp_path, 
     assert same(weights(run / "training"), expected)
 
 
+def test_a_checkpoint_stays_that_is_written_behind_damaged_ones_of_later_steps(tmp_path):
+    model = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters())
+
+    def save(step):
+        checkpoint.save(tmp_path, {}, checkpoint.Progressed(step), model, optimizer, None)
+
+    save(100), save(120)
+    for here in checkpoint.found(tmp_path):
+        cut_short(here.tensors)
+    save(20), save(40), save(60)
+    assert [here.step for here in checkpoint.found(tmp_path)] == [60, 40]
+    assert checkpoint.read(tmp_path)[0].progressed.step == 60
+
+
 def test_a_checkpoint_of_another_training_is_refused_by_the_keys_that_differ(tmp_path):
     job = prepared(tmp_path / "run", preset("paper", **SMALL, epochs=1), customers=100)
     fitted(tmp_path / "run", job)

@@ -433,6 +433,8 @@ def test_evaluate_measures_several_seeds_and_the_next_build_takes_it_over(measur
     of_rfm = "where task <> 'fraud' and learner = 'random_forest' and representation = 'rfm'"
     assert measured.rows(f"select min(seed_standard_error) > 0 from model_performance {of_rfm}") == [(True,)]
     measured.caspr_fails(2, "--seeds 0: expected a whole number of 1 or more", "evaluate", "--seeds", "0")
+    measured.caspr_fails(2, "--seed -1, --seeds 3: expected seeds", "finetune", "--task", "churn", "--seed", "-1")
+    measured.caspr_fails(2, "--wait -1: expected seconds from 0", "load", "--wait", "-1")
 
     # What was asked then is no answer to another question, and comes back with the old one.
     asked = measured.rows("select * from model_performance order by all")
@@ -443,9 +445,20 @@ def test_evaluate_measures_several_seeds_and_the_next_build_takes_it_over(measur
     assert seeds == [("churn", 1), ("fraud", 2), ("lifetime_value", 2), ("recommendation", 2)]
     said = measured.caspr("finetune", "--task", "churn", "--gpus", "0", "--seeds", "1", "--labels", "40", *other)
     assert "caspr_finetuned" in said
+    # By the latest run's bundle: of the seeds that were trained the one which was loaded.
+    where = "where task = 'churn' and representation = 'caspr_finetuned' and metric = 'auroc'"
+    fine = measured.rows(f"select distinct model_version from main_trained.model_evaluations {where}")
+    assert fine == measured.rows("select distinct model_version from customer_embeddings")
     assert measured.rows("select count(*) from main_trained.model_evaluations") > evaluated
     measured.dbt("run", "--quiet", "--select", "task_settings", "churn_labels+")
     assert measured.rows("select * from model_performance order by all") == asked
+
+
+def test_money_meets_at_the_end_of_the_window_that_is_the_tasks_own(measured):
+    shorter = ("--vars", "{lifetime_value: {horizon_days: 30}}")
+    said = measured.dbt("build", "--select", "lifetime_value_labels", *shorter)
+    assert "PASS features_and_labels_meet_at_the_cutoff" in said
+    assert measured.rows("select sum(future_revenue) > 0 from lifetime_value_labels") == [(True,)]
 
 
 def test_nothing_is_trained_on_the_future_of_a_cutoff_to_be_scored(measured):

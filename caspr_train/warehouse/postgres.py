@@ -144,12 +144,16 @@ class PostgresWarehouse:
                 f"{self}: no connection: {_reason(error)}. Is it running, and is the profile right?"
             ) from None
         try:
-            with connection.cursor() as cursor:
-                if c.role:
-                    cursor.execute(f'set role "{c.role.replace(chr(34), chr(34) * 2)}"')
-                cursor.execute("set timezone to 'UTC'")
-                cursor.execute(f"set lock_timeout to {int(self.wait_seconds * 1000)}")
-            connection.commit()
+            try:
+                with connection.cursor() as cursor:
+                    if c.role:
+                        cursor.execute(f'set role "{c.role.replace(chr(34), chr(34) * 2)}"')
+                    cursor.execute("set timezone to 'UTC'")
+                    # 0 would be for ever
+                    cursor.execute(f"set lock_timeout to {max(1, int(self.wait_seconds * 1000))}")
+                connection.commit()
+            except _errors() as error:
+                raise self._data_error(error, "no session") from None
             yield connection
         finally:
             connection.close()

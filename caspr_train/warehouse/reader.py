@@ -98,10 +98,13 @@ class Reader:
         settings = self.query("select task, settings_hash from {task_settings}")
         return dict(zip(settings["task"].to_pylist(), settings["settings_hash"].to_pylist(), strict=True))
 
-    def evaluations(self) -> pa.Table:
-        """What `caspr_train evaluate` measured with the newest model, whatever the tasks asked then."""
-        newest = "select model_version from {customer_embeddings}"
-        return self.query(f"select * from {self.project.source('model_evaluations')} where model_version in ({newest})")
+    def evaluations(self, model_version: str | None = None) -> pa.Table:
+        """What `evaluate` and `finetune` measured with that model, or the newest, whatever the tasks asked then."""
+        versions = "select model_version from {customer_embeddings}"
+        if model_version is not None:
+            versions = "'" + model_version.replace("'", "''") + "'"
+        table = self.project.source("model_evaluations")
+        return self.query(f"select * from {table} where model_version in ({versions})")
 
     def mart(self, model: str, condition: str = "") -> pa.Table:
         """The rows of one of the package's models where the condition (SQL) holds, or all of them; in no order."""

@@ -38,7 +38,7 @@ final as (
         scores.churn_probability >= 0.5 as is_churn_predicted,
         cast(ntile(10) over (
             partition by scores.cutoff_at, at_risk.has_activity
-            order by scores.churn_probability desc, scores.customer_id asc
+            order by scores.churn_probability desc, {{ caspr.text_order('scores.customer_id') }} asc
         ) as integer) as decile,
         at_risk.has_activity,
         scores.learner,

@@ -48,7 +48,7 @@ ranked as (
             order by
                 case when at_risk.has_activity then 0 else 1 end asc,
                 scores.fraud_probability desc,
-                scores.customer_id asc
+                {{ caspr.text_order('scores.customer_id') }} asc
         ) as suspicion_rank
     from scores
     inner join at_risk

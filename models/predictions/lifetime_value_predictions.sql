@@ -32,7 +32,7 @@ final as (
         scores.high_value_probability,
         cast(ntile(10) over (
             partition by scores.cutoff_at, at_risk.has_activity
-            order by scores.predicted_revenue desc, scores.customer_id asc
+            order by scores.predicted_revenue desc, {{ caspr.text_order('scores.customer_id') }} asc
         ) as integer) as decile,
         at_risk.has_activity,
         scores.learner,

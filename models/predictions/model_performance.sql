@@ -18,13 +18,17 @@ measured as (
     {%- endfor %}
 ),
 
--- `caspr_train evaluate` measures the same over several seeds; it counts for as long as its model is the newest and the task asks the same.
+-- `caspr_train evaluate` measures the same over several seeds; it counts for as long as its model is the newest and the
+-- task asks the same.
 evaluations as (
     select * from {{ source('caspr_trained', 'model_evaluations') }}
     where model_version in (select customer_embeddings.model_version from customer_embeddings)
         and (
             {%- for task in caspr.tasks() %}
-            {{ 'or ' if not loop.first }}(task = {{ caspr.text_literal(task) }} and settings_hash = {{ caspr.text_literal(caspr.task_settings_hash(task)) }})
+            {{ 'or ' if not loop.first }}(
+                task = {{ caspr.text_literal(task) }}
+                and settings_hash = {{ caspr.text_literal(caspr.task_settings_hash(task)) }}
+            )
             {%- endfor %}
         )
 ),

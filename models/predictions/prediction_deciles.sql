@@ -10,7 +10,7 @@ ranked as (
         *,
         ntile(10) over (
             partition by task, outcome_name, cutoff_at, learner, representation
-            order by score desc, customer_id asc
+            order by score desc, {{ caspr.text_order('customer_id') }} asc
         ) as decile
     from evaluated
 ),
