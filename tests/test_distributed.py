@@ -327,7 +327,7 @@ def test_sigterm_to_the_starting_process_ends_its_processes_too(tmp_path):
     process, pids = start("wait_for_ever", tmp_path / "run", tmp_path / "start.py")
     process.terminate()
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 1 and "process 0 of 2 was ended by SIGTERM" in said
+    assert process.returncode == 1 and "Stopped: told to stop (SIGTERM); the same command goes on" in said
     for pid in pids:
         assert not Path("/proc", str(pid)).exists()
 
