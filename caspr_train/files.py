@@ -30,15 +30,18 @@ def whole(path: Path) -> Iterator[Path]:
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """The same for a folder: an empty one to fill, which takes the place of `folder` when the block ends well."""
-    draft = folder.with_name(f".{folder.name}.draft")
+    draft, old = (folder.with_name(f".{folder.name}.{end}") for end in ("draft", "old"))
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:
         yield draft
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():  # out of the way in one step: removed file by file it would be half there
+            os.replace(folder, old)
         os.replace(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
@@ -53,16 +56,13 @@ def scratch(parent: Path) -> Iterator[Path]:
         parent.mkdir(parents=True, exist_ok=True)
         for left in parent.glob(f"{SCRATCH}*"):
             _remove_if_left(left)
-        folder = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=parent))
-        lock = (folder / LOCK).open("w")
+        folder, lock = _make_locked(parent)
     except OSError as error:
         raise DataError(
             f"{parent} cannot be written ({error.strerror}); expected a folder for the runs: name another with --runs"
         ) from None
     try:
         with _held_by_all(lock):
-            with suppress(OSError):  # on a file system without locks nothing is taken for left
-                fcntl.flock(lock, fcntl.LOCK_EX)
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -72,6 +72,18 @@ def scratch(parent: Path) -> Iterator[Path]:
 
 
 SCRATCH, LOCK = ".packed-", "lock"
+
+
+def _make_locked(parent: Path) -> tuple[Path, TextIO]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=parent))
+        lock = (folder / LOCK).open("w")
+        with suppress(OSError):  # on a file system without locks nothing is taken for left
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock.fileno()), os.stat(folder / LOCK)):
+                return folder, lock
+        lock.close()  # somebody took it for left, before it was locked
 
 
 def _remove_if_left(folder: Path) -> None:
