@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from caspr_train.encoding import SECONDS_BEFORE_CUTOFF, Encoding, Rows, chunks
 from caspr_train.errors import DataError
 from caspr_train.schema import PROFILE_BEGAN_AT
-from caspr_train.sequences import ALWAYS, HELD_OUT, Append, PackedSequences, write_packed
+from caspr_train.sequences import ALWAYS, HELD_OUT, LEARNT, Append, PackedSequences, write_packed
 
 KEYS = pa.schema([("customer_id", pa.string()), ("cutoff_at", pa.timestamp("us"))])
 KEYS_FILE = "keys.arrow"
@@ -36,28 +38,39 @@ def pack(activities: Rows, profiles: Rows, encoding: Encoding) -> tuple[PackedSe
 
 
 def pack_folder(
-    folder: Path, activities: Rows, profiles: Rows, encoding: Encoding, validation_share: float | None = None
+    folder: Path,
+    activities: Rows,
+    profiles: Rows,
+    encoding: Encoding,
+    validation_share: float | None = None,
+    learnt_at: datetime | None = None,
 ) -> None:
     """The same into a folder that PackedSequences.load and `keys_of` read; whole or not there.
 
     Profiles are read first and to their end. `validation_share` adds which sequences are held out of the fit; none
-    are where that would leave no customer to fit on.
+    are where that would leave no customer to fit on. `learnt_at`: nothing is learnt from sequences of other cutoffs.
     """
     with write_packed(folder) as (draft, append):
         path = draft / KEYS_FILE
         out: list[np.ndarray] = []
+        learnt: list[np.ndarray] = []
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, KEYS) as writer:
 
             def keep(keys: pa.Table) -> None:
                 writer.write_table(keys)
                 if validation_share is not None:
                     out.append(held_out(keys["customer_id"], validation_share))
+                if learnt_at is not None:
+                    learnt.append(np.asarray(pc.equal(keys["cutoff_at"], pa.scalar(learnt_at, pa.timestamp("us")))))
 
             _pack_profiles(profiles, encoding, append, keep)
         _pack_activities(activities, encoding, append, _keys_in(path))
         if validation_share is not None:
             mask = np.concatenate(out)
-            append(HELD_OUT, mask & ~mask.all())
+            here = np.concatenate(learnt) if learnt else np.ones(len(mask), bool)
+            append(HELD_OUT, mask & ~mask[here].all())
+            if not here.all():
+                append(LEARNT, here)
 
 
 def keys_of(folder: Path) -> pa.Table:

@@ -41,7 +41,7 @@ from caspr_train.errors import DataError
 from caspr_train.files import whole
 from caspr_train.packing import count_customers, keys_of, pack_folder
 from caspr_train.project import DbtProject
-from caspr_train.sequences import PackedSequences, load_held_out
+from caspr_train.sequences import PackedSequences, load_split
 from caspr_train.trainer import Job, train
 from caspr_train.warehouse import Warehouse
 
@@ -95,14 +95,15 @@ class Marts:
     def read(cls, warehouse: Warehouse, encode_by: Config | Bundle, folder: Path, with_known: bool = False) -> Marts:
         """Pack all cutoffs into `folder`, the train cutoffs together, with what is held out of the fit.
 
-        The encoding is fitted on the train cutoffs, or is the bundle's if its schema is the same. Rows are streamed,
-        once for the encoding and once to pack them: memory does not grow with the marts. `with_known` takes along the
-        vectors that the bundle's version has in the database, of "customer" and of each of CONTROLS, by cutoff.
+        Encoding and encoder learn from the first train cutoff alone: no vector then knows what comes after its cutoff.
+        A bundle's encoding is taken as it is, if its schema is the same. Rows are streamed, once for the encoding and
+        once to pack them: memory does not grow with the marts. `with_known` takes along the vectors that the bundle's
+        version has in the database, of "customer" and of each of CONTROLS, by cutoff.
         """
         config = encode_by.config if isinstance(encode_by, Bundle) else encode_by
         with warehouse.reading() as reader:
             schema, rows = reader.schema(), reader.cutoffs()
-            training = [row["cutoff_at"] for row in rows if row["role"] == "train"]
+            training = [row["cutoff_at"] for row in rows if row["role"] == "train"]  # the first is the earliest
 
             def activities(cutoffs: list[datetime]) -> Iterator[pa.RecordBatch]:
                 return chain.from_iterable(reader.activities(schema, at) for at in cutoffs)
@@ -118,21 +119,21 @@ class Marts:
                 encoding = encode_by.encoding
             else:
                 remedy = "Expected no train cutoff after it: mend the setting cutoffs, then run `dbt build`"
-                _expect_no_future(f"{warehouse}: the model", max(training), rows, remedy)
+                _expect_no_future(f"{warehouse}: the model", training[0], rows, remedy)
                 encoding = Encoding(schema, config.number_transform, config.minimum_count)
-                encoding.fit(activities(training), profiles(training))
+                encoding.fit(activities(training[:1]), profiles(training[:1]))
             together = [("train", training)]
             together += [(row["role"], [row["cutoff_at"]]) for row in rows if row["role"] != "train"]
             packed = []
             for place, (role, cutoffs) in enumerate(together):
-                share = config.validation_share if role == "train" else None
+                share, learnt_at = (config.validation_share, cutoffs[0]) if role == "train" else (None, None)
                 target = folder / f"{place}-{role}"
                 try:
-                    pack_folder(target, activities(cutoffs), profiles(cutoffs), encoding, share)
+                    pack_folder(target, activities(cutoffs), profiles(cutoffs), encoding, share, learnt_at)
                 except DataError as error:
                     at = ", ".join(map(str, cutoffs))
                     raise DataError(f"{warehouse}, {role} cutoff {at}: {error}") from None
-                packed.append(PackedCutoff(cutoffs[-1], role, target))
+                packed.append(PackedCutoff(cutoffs[0], role, target))
             known: dict[str, dict[datetime, Path]] = {}
             if with_known and isinstance(encode_by, Bundle):
                 version = encode_by.model_version
@@ -149,12 +150,12 @@ class Marts:
 
     @property
     def train(self) -> PackedCutoff:
-        """The sequences of all train cutoffs together; its cutoff_at is the newest of them."""
+        """The sequences of all train cutoffs together; its cutoff_at is the first, where the encoder learns."""
         return self.cutoffs[0]
 
     def fitted(self) -> np.ndarray:
-        """Which train sequences [n] bool are fitted on; the others are held out."""
-        return ~load_held_out(self.train.folder).numpy()
+        """Which train sequences [n] bool the encoder is fitted on."""
+        return load_split(self.train.folder)[0].numpy()
 
     def describe(self) -> str:
         packed = [c.sequences for c in self.cutoffs]
@@ -348,9 +349,9 @@ def _write_training_run(bundle: Bundle, path: Path) -> None:
 
 
 def _expect_no_future(learner: str, learnt_until: datetime, cutoffs: list[dict], remedy: str) -> None:
-    """Raise DataError if `learner` learns from activities after a cutoff that is to be measured or predicted."""
+    """Raise DataError if `learner` learns from activities after a cutoff at which it is to embed."""
     for row in cutoffs:
-        if row["role"] != "train" and row["cutoff_at"] < learnt_until:
+        if row["cutoff_at"] < learnt_until:
             raise DataError(
                 f"{learner} learns from activities until {learnt_until}, after the {row['role']} cutoff "
                 f"{row['cutoff_at']}: its embeddings there would know the future. {remedy}"

@@ -100,7 +100,7 @@ class PackedSequences:
         return self.to(device)
 
     def save(self, folder: Path, held_out: Tensor | None = None) -> None:
-        """Write the folder that `load` reads; it is whole or not there. `held_out` [n] bool: see `load_held_out`."""
+        """Write the folder that `load` reads; it is whole or not there. `held_out` [n] bool: see `load_split`."""
         with write_packed(folder) as (_, append):
             for name, tensor in self.tensors().items():
                 append(name, tensor.cpu().numpy())
@@ -120,13 +120,20 @@ class PackedSequences:
         return packed
 
 
-HELD_OUT = "held_out"
+HELD_OUT, LEARNT = "held_out", "learnt"
 Append = Callable[[str, np.ndarray], None]
 
 
-def load_held_out(folder: Path) -> Tensor:
-    """Which sequences [n] bool of the packed folder are kept out of the fit; mapped, as PackedSequences.load does."""
-    return _mapped(folder, HELD_OUT)
+def load_split(folder: Path) -> tuple[Tensor, Tensor]:
+    """Which sequences of the packed folder are fitted on and which are held out to validate, [n] bool each.
+
+    Neither are those of later train cutoffs, if there are several: at the first one the encoder must not know them.
+    """
+    held_out = _mapped(folder, HELD_OUT)
+    if not (folder / f"{LEARNT}.npy").exists():
+        return ~held_out, held_out
+    learnt = _mapped(folder, LEARNT)
+    return learnt & ~held_out, learnt & held_out
 
 
 def _mapped(folder: Path, name: str) -> Tensor:

@@ -21,7 +21,7 @@ from caspr_train.log import TrainingLog
 from caspr_train.model import Caspr, Shape
 from caspr_train.objective import LOOKS_AHEAD, Denominators, count_targets, draw_mask, weighted
 from caspr_train.progress import Progress
-from caspr_train.sequences import PAD, PackedSequences, Windows, batches, load_held_out
+from caspr_train.sequences import PAD, PackedSequences, Windows, batches, load_split
 from caspr_train.stopping import Stop, Stopped, remembered
 
 __all__ = ["Job", "Learner", "learning_rate", "train", "validate"]
@@ -42,9 +42,9 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
     import safetensors.torch
 
     config = job.config
-    held_out = load_held_out(folder / "packed")
+    fitted, held_out = load_split(folder / "packed")
     windows = job.windows(PackedSequences.load(folder / "packed").placed(device))
-    fit, validation = torch.nonzero(~held_out)[:, 0], torch.nonzero(held_out)[:, 0]
+    fit, validation = torch.nonzero(fitted)[:, 0], torch.nonzero(held_out)[:, 0]
     if not len(fit):
         raise DataError("no customer is left to fit on after the validation split; expected at least two customers")
     validation = validation[:: math.ceil(max(1, len(validation)) / MOST_VALIDATED)]
@@ -67,7 +67,7 @@ def train(rank: int, count: int, device: torch.device, folder: Path, job: Job) -
         log.write("begin", progressed.step, steps=steps, epochs=epochs, processes=count, resumed=progressed.resumed)
     seen_values: list[Tensor] = []
     if rank == 0:
-        seen_values = windows.sequences.count_values(~held_out, job.shape.sequence_cardinalities)
+        seen_values = windows.sequences.count_values(fitted, job.shape.sequence_cardinalities)
         # A broken evaluation should show in the first second.
         validate(model, windows, validation[:512], job, seen_values)
     progress = Progress(steps_per_epoch, epochs, progressed.step, quiet=rank > 0)

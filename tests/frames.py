@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,12 @@ def marts(customers: int = 300, seed: int = 0, longest: int = 30, types=None) ->
         }
     )
     return activities, profiles
+
+
+def at(table: pa.Table, cutoff: datetime) -> pa.Table:
+    """The rows as those of another cutoff."""
+    place = table.schema.get_field_index("cutoff_at")
+    return table.set_column(place, "cutoff_at", pa.repeat(pa.scalar(cutoff, pa.timestamp("us")), len(table)))
 
 
 def packed(config: Config, customers: int = 300, **options) -> tuple[PackedSequences, Encoding, pa.Table]:

@@ -19,7 +19,7 @@ from caspr_train.encoding import Encoding
 from caspr_train.model import Caspr
 from caspr_train.packing import keys_of, pack, pack_folder
 from caspr_train.sequences import PackedSequences, _hash_rows
-from tests.frames import SCHEMA, marts
+from tests.frames import SCHEMA, at, marts
 
 AT, LATER = datetime(2025, 1, 1), datetime(2025, 2, 1)
 NOW = datetime(2026, 1, 1)
@@ -104,11 +104,6 @@ def write(path: Path, bundle: Bundle, folders: list[Path], known: dict[datetime,
     said = write_customer_embeddings(path, bundle, packed, NOW, "cpu", known)
     assert said.rows == pq.ParquetFile(path).metadata.num_rows
     return said.computed
-
-
-def at(table: pa.Table, cutoff: datetime) -> pa.Table:
-    place = table.schema.get_field_index("cutoff_at")
-    return table.set_column(place, "cutoff_at", pa.repeat(pa.scalar(cutoff, pa.timestamp("us")), len(table)))
 
 
 def test_only_who_changed_is_embedded_and_the_file_is_that_of_a_full_run(tmp_path, monkeypatch):

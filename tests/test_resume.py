@@ -22,7 +22,7 @@ from caspr_train.distributed import Processes, launch
 from caspr_train.errors import DataError
 from caspr_train.learner import ORDER, Learner, draws
 from caspr_train.runs import expect_interrupted
-from caspr_train.sequences import load_held_out
+from caspr_train.sequences import load_split
 from caspr_train.stopping import Stopped
 from caspr_train.trainer import Job, train
 from tests.frames import training_folder
@@ -373,7 +373,7 @@ def test_of_the_steps_between_two_looks_the_first_whose_loss_is_no_number_is_kep
     with pytest.raises(DataError, match="the loss became nan at step 3;"):
         fitted(tmp_path / "run", job)
     (kept,) = (tmp_path / "run").glob("not-finite-step-*")
-    fit = torch.nonzero(~load_held_out(tmp_path / "run" / "packed"))[:, 0]
+    fit = torch.nonzero(load_split(tmp_path / "run" / "packed")[0])[:, 0]
     order = fit[torch.randperm(len(fit), generator=draws(job.config, 0, ORDER))]
     assert torch.equal(safetensors.torch.load_file(kept)["sequences"], order[3 * 16 : 4 * 16])
 

@@ -25,7 +25,7 @@ from caspr_train.sequences import (
     PackedSequences,
     batches,
     counted,
-    load_held_out,
+    load_split,
     write_packed,
 )
 from tests.frames import DAY, SCHEMA, marts, packed, windows_of
@@ -172,7 +172,7 @@ def test_what_is_fitted_and_packed_does_not_depend_on_the_borders_of_batches(tmp
         pack_folder(folder, in_batches(activities, seed), in_batches(profiles, seed), again, 0.2)
         same_tensors(PackedSequences.load(folder), expected)
         assert keys_of(folder).equals(keys)
-        np.testing.assert_array_equal(load_held_out(folder).numpy(), held_out(keys["customer_id"], 0.2))
+        np.testing.assert_array_equal(load_split(folder)[1].numpy(), held_out(keys["customer_id"], 0.2))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2"]
 
 
@@ -202,7 +202,7 @@ def test_a_saved_folder_is_mapped_and_equals_what_was_saved(tmp_path):
     sequences.save(tmp_path / "packed", out)
     again = PackedSequences.load(tmp_path / "packed")
     same_tensors(again, sequences)
-    assert torch.equal(load_held_out(tmp_path / "packed"), out)
+    assert torch.equal(load_split(tmp_path / "packed")[1], out)
     assert str(tmp_path / "packed" / "categories.npy") in Path("/proc/self/maps").read_text(), "mapped, not read"
     same_tensors(
         windows_of(CONFIG, again, _).cut(torch.arange(9)), windows_of(CONFIG, sequences, _).cut(torch.arange(9))
@@ -218,7 +218,7 @@ def test_a_packed_file_that_was_cut_short_or_is_gone_is_named(tmp_path, name):
     for _ in range(2):
         with pytest.raises(DataError, match=f"{name}.npy cannot be read"):
             PackedSequences.load(tmp_path)
-            load_held_out(tmp_path)
+            load_split(tmp_path)
         path.unlink(missing_ok=True)
 
 
@@ -309,7 +309,7 @@ def test_a_single_customer_and_a_window_of_one(tmp_path):
     activities, profiles = marts(1)
     encoding = Encoding(SCHEMA).fit(activities, profiles)
     pack_folder(tmp_path / "packed", activities, profiles, encoding, 0.999)
-    assert load_held_out(tmp_path / "packed").tolist() == [False], "there would be no customer to fit on"
+    assert load_split(tmp_path / "packed")[1].tolist() == [False], "there would be no customer to fit on"
     sequences, one = PackedSequences.load(tmp_path / "packed"), preset("default", sequence_length=1)
     batch = windows_of(one, sequences, encoding).cut(torch.tensor([0]))
     assert batch.valid.tolist() == [[True]] and torch.equal(batch.categories[0, 0], sequences.categories[-1].long())

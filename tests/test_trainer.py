@@ -9,9 +9,11 @@ import subprocess
 import sys
 import termios
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import safetensors.torch
 import torch
@@ -19,13 +21,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from caspr_train.config import preset
 from caspr_train.distributed import Processes, launch
+from caspr_train.encoding import Encoding
 from caspr_train.errors import DataError
 from caspr_train.learner import VALIDATION, Learner, draws
 from caspr_train.model import Caspr
 from caspr_train.objective import draw_mask
-from caspr_train.sequences import PAD, PackedSequences
+from caspr_train.packing import pack_folder
+from caspr_train.sequences import PAD, PackedSequences, load_split
 from caspr_train.trainer import Job, learning_rate, train, validate
-from tests.frames import training_folder
+from tests.frames import SCHEMA, at, job_of, marts, training_folder
 
 ALONE = Processes(gpus=0, count=1)
 SMALL = {"hidden": 16, "feed_forward": 32, "encoder_layers": 1, "decoder_layers": 1, "heads": 4, "embedding_width": 8}
@@ -149,6 +153,26 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_seed_other
     assert all(torch.equal(first[key], second[key]) for key in first)
     _, other = fitted(tmp_path, replace(job, config=replace(config, seed=8)))
     assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", ["paper", "default"])
+def test_of_several_train_cutoffs_only_the_first_moves_a_weight(tmp_path, name):
+    """The law of time: at the first one a vector must not come from who has seen what its labels are about."""
+    config = preset(name, **SMALL, epochs=1, batch_size=64)
+    first, found = marts(200), []
+    for place, seed in enumerate((1, 2)):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        encoding = Encoding(SCHEMA, config.number_transform, config.minimum_count).fit(*first)
+        later = [at(rows, datetime(2025, 4, 1)) for rows in marts(200, seed=seed)]
+        both = [pa.concat_tables(pair) for pair in zip(first, later, strict=True)]
+        pack_folder(folder / "packed", *both, encoding, config.validation_share, datetime(2025, 1, 1))
+        fit, held_out = load_split(folder / "packed")
+        assert fit.sum() + held_out.sum() == 200 and not (fit | held_out)[200:].any()
+        found.append(fitted(folder, job_of(config, encoding)))
+    (one, weights), (two, same) = found
+    assert one["validation"] == two["validation"]
+    assert all(torch.equal(weights[key], same[key]) for key in weights)
 
 
 def fail_on_one(rank: int, count: int, device: torch.device) -> None:
