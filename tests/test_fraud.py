@@ -31,6 +31,7 @@ def fraud_labels(tables, only_reported=False):
     late = (labels["cutoff_at"] == TRAIN) & (np.arange(len(labels)) % 2 == 0)
     known_at = known_at.where(~late, LATE)
     labels["known_at"] = known_at if only_reported else known_at.where(labels["is_fraud"])
+    labels["reported_at"] = labels["known_at"]
     labels["is_fraud_until_known"] = None if only_reported else False
     return labels.assign(alert_share=0.1)
 
@@ -106,6 +107,10 @@ def test_with_only_reported_a_late_label_is_no_label(tables):
     late = labels["cutoff_at"].eq(TRAIN) & ~(labels["known_at"] < EVALUATE)
     assert late.any()
     pd.testing.assert_frame_equal(scored(tables, labels), scored(tables, labels[~late]))
+    # Reported before and cleared, it was no fraud then, whatever became known later.
+    cleared = labels.assign(reported_at=labels["reported_at"].where(~late, EVALUATE - pd.Timedelta(seconds=1)))
+    then = cleared.assign(is_fraud=labels["is_fraud"] & ~late, known_at=cleared["reported_at"])
+    pd.testing.assert_frame_equal(scored(tables, cleared), scored(tables, then))
 
 
 def test_without_a_known_label_other_customers_of_the_same_cutoff_are_fitted_on(tables):

@@ -282,7 +282,8 @@ def test_a_fraud_that_became_known_late_is_none_before(built):
     project, shop, _ = built
 
     def as_known(at: datetime) -> list[tuple]:
-        known = f"case when known_at < '{at}' then is_fraud else is_fraud_until_known end"
+        known = f"case when known_at < '{at}' then is_fraud when reported_at < '{at}' then false "
+        known += "else is_fraud_until_known end"
         return project.rows(
             f"select customer_id, {known} from fraud_labels where cutoff_at = '{CUTOFFS[0]}' order by customer_id"
         )

@@ -31,5 +31,6 @@ FRAUD = Task(
     statistics=_statistics,
     headline="auroc",
     known_at="known_at",
+    reported_at="reported_at",
     carried=("alert_share",),
 )

@@ -64,6 +64,7 @@ class Task:
     name: as in model_performance. labels: the mart that holds them. headline: the metric that decides the champion.
     known_at: the column with the moment from which a label was known; a fit that scores an earlier instant is given the
     column `<label>_until_known` instead, or nothing where that is null. None: labels are known when their window ends.
+    reported_at: the column with the moment of the first word of it; between that and known_at the label was false.
     carried: numbers of the labels' mart that `statistics` want beside the labels.
     of_purchases: which of the scores BG/NBD's frame (bg_nbd.SCORE_TYPES) gives, for the row `bg_nbd` of the table;
     without any there is no such row.
@@ -75,6 +76,7 @@ class Task:
     statistics: Statistics
     headline: str
     known_at: str | None = None
+    reported_at: str | None = None
     carried: tuple[str, ...] = ()
     of_purchases: tuple[str, ...] = ()
 
@@ -362,9 +364,15 @@ def _values(
 
     values = {one.score: column(one.label) for one in task.targets}
     if known_by is not None and task.known_at is not None:
-        is_known = (pd.to_datetime(joined[task.known_at]).astype("datetime64[us]") < known_by).to_numpy()
+
+        def is_before(name: str) -> np.ndarray:
+            return (pd.to_datetime(joined[name]).astype("datetime64[us]") < known_by).to_numpy()
+
         for one in task.targets:
-            values[one.score] = np.where(is_known, values[one.score], column(f"{one.label}_until_known"))
+            until_known = column(f"{one.label}_until_known")
+            if task.reported_at is not None:
+                until_known = np.where(is_before(task.reported_at), 0.0, until_known)
+            values[one.score] = np.where(is_before(task.known_at), values[one.score], until_known)
     is_labelled = np.all([np.isfinite(value) for value in values.values()], axis=0)
     values |= {name: column(name) for name in task.carried}
     for target in task.targets:

@@ -30,7 +30,8 @@ reported as (
         reports.customer_id,
         fraud_cutoffs.cutoff_at,
         max(case when reports.is_fraud then 1 else 0 end) = 1 as is_fraud,
-        coalesce(min(case when reports.is_fraud then reports.known_at end), min(reports.known_at)) as known_at
+        coalesce(min(case when reports.is_fraud then reports.known_at end), min(reports.known_at)) as known_at,
+        min(reports.known_at) as reported_at
     from reports
     inner join fraud_cutoffs
         on {{ caspr.within_horizon('reports.occurred_at', 'fraud_cutoffs.cutoff_at', 'fraud_cutoffs.horizon_ends_at') }}
@@ -43,7 +44,8 @@ labelled as (
         customers.customer_id,
         customers.cutoff_at,
         coalesce(reported.is_fraud, false) as is_fraud,
-        reported.known_at
+        reported.known_at,
+        reported.reported_at
     from customers
     inner join fraud_cutoffs on customers.cutoff_at = fraud_cutoffs.cutoff_at
     {{ 'inner' if fraud.only_reported else 'left' }} join reported
@@ -57,6 +59,7 @@ final as (
         cutoff_at,
         is_fraud,
         known_at,
+        reported_at,
         cast({{ 'null' if fraud.only_reported else 'false' }} as {{ dbt.type_boolean() }}) as is_fraud_until_known,
         {{ caspr.cast_numerical(fraud.alerts_per_day * fraud.horizon_days) }}
             / count(*) over (partition by cutoff_at) as alert_share
@@ -69,6 +72,7 @@ final as (
         customer_cutoffs.cutoff_at,
         false as is_fraud,
         fraud_cutoffs.horizon_ends_at as known_at,
+        fraud_cutoffs.horizon_ends_at as reported_at,
         false as is_fraud_until_known,
         {{ caspr.cast_numerical('0') }} as alert_share
     from customer_cutoffs
@@ -82,6 +86,7 @@ select
     cutoff_at,
     is_fraud,
     known_at,
+    reported_at,
     is_fraud_until_known,
     alert_share
 from final
