@@ -33,13 +33,16 @@
     {%- endfor -%}
     {#- What is measured at an evaluate cutoff must not have been fitted on what happens after it. -#}
     {%- set horizon = caspr.horizon_days() -%}
-    {%- for train in cutoffs if train.role == 'train' -%}
+    {#- The encoder learns up to the first train cutoff. -#}
+    {%- for train in (cutoffs | selectattr('role', 'equalto', 'train') | sort(attribute='instant'))[:1] -%}
         {%- for score in cutoffs if score.role == 'score' and score.instant < train.instant -%}
             {%- do caspr.bad_setting(
                 score.key ~ '.cutoff_at', score.cutoff_at, 'a score cutoff after the train cutoff ' ~ train.cutoff_at ~ ' (' ~ train.key
                 ~ '): what is trained there knows every activity before it, and would know the future of the earlier one'
             ) -%}
         {%- endfor -%}
+    {%- endfor -%}
+    {%- for train in cutoffs if train.role == 'train' -%}
         {%- for evaluate in cutoffs if evaluate.role == 'evaluate' and (evaluate.instant - train.instant).total_seconds() < horizon * 86400 -%}
             {%- do caspr.bad_setting(
                 train.key ~ '.cutoff_at', train.cutoff_at, 'a train cutoff at least ' ~ horizon ~ ' days (the longest horizon) before the '
