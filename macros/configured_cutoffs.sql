@@ -31,8 +31,6 @@
             'instant': modules.datetime.datetime.strptime(cutoff_at, '%Y-%m-%d %H:%M:%S' ~ ('.%f' if '.' in cutoff_at else '')),
         }) -%}
     {%- endfor -%}
-    {#- What is measured at an evaluate cutoff must not have been fitted on what happens after it. -#}
-    {%- set horizon = caspr.horizon_days() -%}
     {#- The encoder learns up to the first train cutoff. -#}
     {%- for train in (cutoffs | selectattr('role', 'equalto', 'train') | sort(attribute='instant'))[:1] -%}
         {%- for score in cutoffs if score.role == 'score' and score.instant < train.instant -%}
@@ -42,6 +40,8 @@
             ) -%}
         {%- endfor -%}
     {%- endfor -%}
+    {#- What is measured at an evaluate cutoff must not have been fitted on what happens after it. -#}
+    {%- set horizon = caspr.horizon_days() -%}
     {%- for train in cutoffs if train.role == 'train' -%}
         {%- for evaluate in cutoffs if evaluate.role == 'evaluate' and (evaluate.instant - train.instant).total_seconds() < horizon * 86400 -%}
             {%- do caspr.bad_setting(
