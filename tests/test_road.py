@@ -328,7 +328,7 @@ def test_a_bundle_is_not_taken_back_behind_a_cutoff_that_it_has_seen_past(projec
     earlier = ("--vars", "{as_of: '2024-12-01'}")
     marts = ("activity_attributes", "+activity_sequences", "customer_profiles")
     project.dbt("run", "--quiet", "--select", *marts, *earlier)
-    message = r"learns from activities until 2025-01-02 .* the evaluate cutoff 2024-09-02 .* would know the future"
+    message = r"learns from activities until 2025-01-02 .* the train cutoff 2024-06-04 .* would know the future\. Train again"
     project.caspr_fails(1, message, "embed", "--gpus", "0", *earlier)
 
 
