@@ -6,6 +6,7 @@ physical order of the inputs touches nothing at all.
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from datetime import datetime, timedelta
@@ -275,6 +276,15 @@ def test_nothing_outside_the_window_reaches_a_label(built):
     for mart in ("churn_labels", "lifetime_value_labels", "purchase_labels", "fraud_labels"):
         at_cutoff = [[row for row in marts[mart] if row[1] == str(cutoff)] for marts in (before, after)]
         assert at_cutoff[0] == at_cutoff[1], mart
+
+
+def test_money_meets_at_the_end_of_the_window_that_is_the_tasks_own(built):
+    """A test of the package, which would stop the build of whoever gives lifetime value a horizon of its own."""
+    project, shop, _ = built
+    shorter = {"caspr": {"lifetime_value": {"horizon_days": shop.horizon_days - 5}}}
+    said = project.dbt("build", "--select", "lifetime_value_labels", "--vars", json.dumps(shorter))
+    assert "PASS features_and_labels_meet_at_the_cutoff" in said
+    assert project.rows("select max(future_revenue) > 0 from lifetime_value_labels") == [(True,)]
 
 
 def test_a_fraud_that_became_known_late_is_none_before(built):
