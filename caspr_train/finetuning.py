@@ -281,6 +281,7 @@ def evaluations(
     """
     from caspr_train.tasks.performance import performance
 
+    known = known[known["model_version"] == model_version]
     is_here = (known["task"] == task.name) & answers(known, asked)
     is_own = is_here & (known["learner"] == LEARNER)
     measured_at = known.loc[is_here & ~is_own, "cutoff_at"]
