@@ -39,9 +39,9 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         if folder.exists():  # out of the way in one step: removed file by file it would be half there
             os.replace(folder, old)
         os.replace(draft, folder)
+        shutil.rmtree(old, ignore_errors=True)  # not before the new one is there
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
