@@ -17,4 +17,12 @@
     {%- do caspr.rfm_period() -%}
     {%- do caspr.champions() -%}
     {%- do caspr.trained_schema() -%}
+    {#- It would only move the cutoffs of the other tasks. -#}
+    {%- set lifetime_value = caspr.setting('lifetime_value', {}) -%}
+    {%- if lifetime_value.get('horizon_days') is not none and not caspr.is_asked('lifetime_value') -%}
+        {%- do caspr.bad_setting(
+            'lifetime_value.horizon_days', lifetime_value.horizon_days,
+            'an attribute of a stream with the role monetary beside it, whose sum lifetime value is: name one, or leave the horizon out'
+        ) -%}
+    {%- endif -%}
 {% endmacro %}

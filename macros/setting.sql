@@ -5,8 +5,7 @@
             "caspr.setting: there is no setting '" ~ name ~ "'; expected one of: " ~ caspr.setting_names() | join(', ')
         ) }}
     {%- endif -%}
-    {%- set given = invocation_args_dict.get('vars') or {} -%}
-    {%- set given = fromyaml(given, {}) if given is string else given -%}
+    {%- set given = caspr.given_variables() -%}
     {%- set block = var('caspr', none) -%}
     {%- set explicit = var(name, none) -%}
     {%- if given.get('caspr') is mapping and name in given['caspr'] -%}

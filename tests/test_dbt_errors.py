@@ -145,6 +145,10 @@ WRONG = {
         {"history_length": 10},
         ["history_length is 10", "at least sequence_length, which is 15"],
     ),
+    "as_of before anything is possible": (
+        {"as_of": "1970-01-02"},
+        ['as_of is "1970-01-02 00:00:00"', "a time after possible_from, which is 1970-01-02 00:00:00"],
+    ),
     "as_of that is no time": ({"as_of": "yesterday"}, ['as_of is "yesterday"', "a timestamp such as"]),
     "cutoffs as text": ({"cutoffs": "2025-01-01"}, ["cutoffs is", "a list of {cutoff_at, role}"]),
     "cutoff without a time": ({"cutoffs": [{"role": "train"}]}, ["cutoffs[0].cutoff_at is missing", "timestamp"]),
@@ -242,6 +246,10 @@ WRONG = {
         {"lifetime_value": {"horizon_days": 0}},
         ["lifetime_value.horizon_days is 0", "whole number of at least 1"],
     ),
+    "horizon of a value that is none": (
+        {"streams": [stream()], "lifetime_value": {"horizon_days": 365}},
+        ["lifetime_value.horizon_days is 365", "an attribute of a stream with the role monetary", "leave the horizon out"],
+    ),
     "lifetime value with an unknown key": (
         {"lifetime_value": {"days": 3}},
         ["lifetime_value.days is 3", "horizon_days"],
@@ -330,6 +338,10 @@ WRONG = {
     "trained schema that is the target's": (
         {"trained_schema": "MAIN"},
         ['trained_schema is "MAIN"', "another schema than the target's own"],
+    ),
+    "trained schema inside the block on the command line": (
+        {"caspr": {"trained_schema": "elsewhere"}},
+        ['trained_schema is "elsewhere"', "at the top on the command line: --vars '{trained_schema: elsewhere}'"],
     ),
     "trained schema without a name": ({"trained_schema": ""}, ['trained_schema is ""', "the name of a schema"]),
     "sequence of nothing": ({"sequence_length": 0}, ["sequence_length is 0", "whole number of at least 1"]),

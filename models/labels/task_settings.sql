@@ -3,7 +3,7 @@
 {%- set period = caspr.rfm_period() %}
 {%- set purchases = {
     'churn': not caspr.churn().observed,
-    'lifetime_value': caspr.attribute_with_role('monetary') is not none,
+    'lifetime_value': caspr.is_asked('lifetime_value'),
 } %}
 
 with
