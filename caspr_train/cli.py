@@ -201,13 +201,16 @@ def embed(options: argparse.Namespace) -> None:
 
 
 def load(options: argparse.Namespace) -> None:
-    """Load the embeddings that a run left in its folder, for instance because the database was locked."""
-    from caspr_train.runs import expect_complete, latest_run
+    """Load what a run left in its folder, embeddings and evaluations, for instance because the database was locked."""
+    from caspr_train.runs import expect_complete, latest_run, version_of
 
     run = options.run or latest_run(_runs(options))
     expect_complete(run)
     _, warehouse = _project(options)
     _load(run, warehouse)
+    version = version_of(run)
+    _load_evaluations(run, version, warehouse)
+    _say_if_hidden(run, version, warehouse)
 
 
 def prune(options: argparse.Namespace) -> None:
@@ -227,7 +230,7 @@ def evaluate(options: argparse.Namespace) -> None:
     """
     from caspr_train.config import preset
     from caspr_train.distributed import Processes
-    from caspr_train.evaluation import evaluate_seed, measured_now, summary
+    from caspr_train.evaluation import copy_marts, evaluations, keep, measure, measured_now
     from caspr_train.files import scratch
     from caspr_train.runs import Marts
     from caspr_train.tasks.tables import performance_table
@@ -238,26 +241,29 @@ def evaluate(options: argparse.Namespace) -> None:
     project, warehouse = _project(options)
     first = replace(first, sequence_length=project.published("activity_sequences", "sequence_length"))
     print(f"reading {warehouse}", flush=True)
-    runs, evaluations = [], []
+    runs: dict[int, Path] = {}
     with scratch(_runs(options)) as folder:
         with warehouse.reading() as reader:
             asked = reader.settings_hashes()
+            copy_marts(reader, folder / "measured")
         marts = Marts.read(warehouse, first, folder)
         print(f"read {marts.describe()}", flush=True)
         for place in range(options.seeds):
             config = replace(first, seed=first.seed + place)
             print(f"seed {config.seed}, {place + 1} of {options.seeds}", flush=True)
-            runs.append(_train(options, config, processes, marts, project))
-            with warehouse.reading() as reader:
-                evaluations.append(evaluate_seed(reader, runs[-1], config.seed))
+            runs[config.seed] = _train(options, config, processes, marts, project)
+        print(f"measuring {len(runs)} models" if len(runs) > 1 else "measuring the model", flush=True)
+        measured = measure(folder / "measured", runs)
+    run = runs[first.seed]
     with warehouse.reading() as reader:
-        known = reader.evaluations(runs[0].name).to_pandas()
-    table = summary(evaluations, runs[0].name, asked, known)
-    # Printed first: a database that another process holds should not cost what was measured.
+        known = reader.evaluations(run.name).to_pandas()
+    table = evaluations(measured, run.name, asked, known)
+    # Printed and kept first: a database that another process holds should not cost what was measured.
     print(f"\n{performance_table(measured_now(table, asked))}\n", flush=True)
-    _load(runs[0], warehouse)
-    rows = warehouse.write_evaluations(table)
-    print(f"loaded {project.source('model_evaluations')} ({rows:,})")
+    keep(table, run)
+    _load(run, warehouse)
+    _load_evaluations(run, run.name, warehouse)
+    _say_if_hidden(run, run.name, warehouse)
 
 
 def finetune(options: argparse.Namespace) -> None:
@@ -279,6 +285,7 @@ def finetune(options: argparse.Namespace) -> None:
 
     from caspr_train import finetuning
     from caspr_train.bundle import Bundle
+    from caspr_train.evaluation import copy_marts, keep, reading
     from caspr_train.files import scratch
     from caspr_train.runs import Marts, expect_complete
     from caspr_train.tasks.performance import performance
@@ -288,23 +295,25 @@ def finetune(options: argparse.Namespace) -> None:
     folder = _bundle(options)
     bundle, run = Bundle.load(folder), folder.absolute().parent
     expect_complete(run)
-    project, warehouse = _project(options)
+    _, warehouse = _project(options)
     print(f"reading {warehouse}", flush=True)
     seeds = range(options.seed, options.seed + options.seeds)
     with scratch(_runs(options)) as packed:
+        with warehouse.reading() as reader:
+            asked = reader.settings_hashes()
+            copy_marts(reader, packed / "measured")
+        read = reading(packed / "measured", run)
         marts = Marts.read(warehouse, bundle, packed)
         print(f"read {marts.describe()}", flush=True)
-        with warehouse.reading() as reader:
-            found = finetuning.finetune(
-                reader, marts, bundle, run, task, seeds, sizes, processes, packed / "finetuning"
-            )
-            asked, known = reader.settings_hashes(), reader.evaluations(bundle.model_version).to_pandas()
+        found = finetuning.finetune(read, marts, bundle, task, seeds, sizes, processes, packed / "finetuning")
     files = finetuning.write(found, run, task)
     print("wrote " + " and ".join(map(str, files)))
     print(performance_table(performance(found.evaluation, task)) + "\n")
     print(finetuning.curve_text(found.curve) + "\n", flush=True)
-    rows = warehouse.write_evaluations(finetuning.evaluations(found, task, known, bundle.model_version, asked))
-    print(f"loaded {project.source('model_evaluations')} ({rows:,})")
+    with warehouse.reading() as reader:
+        known = reader.evaluations(bundle.model_version).to_pandas()
+    keep(finetuning.evaluations(found, task, known, bundle.model_version, asked), run)
+    _load_evaluations(run, bundle.model_version, warehouse)
 
 
 def _expect_seeds(seed: int, seeds: int) -> None:
@@ -440,6 +449,33 @@ def _load(run: Path, warehouse: Warehouse) -> None:
     else:
         following = "python -m caspr_train score"
     print(f"bundle {run}/bundle; next: `{following}` scores with the embeddings")
+
+
+def _load_evaluations(run: Path, model_version: str, warehouse: Warehouse) -> None:
+    """Load what was measured with the run's model, if anything was."""
+    from caspr_train.evaluation import KEPT, kept
+
+    table = kept(run)
+    if table is None:
+        return
+    try:
+        rows = warehouse.write_evaluations(table, model_version)
+    except CasprError as error:
+        raise type(error)(
+            f"{error}. What was measured is kept in {run / KEPT}; `python -m caspr_train load {run}` loads it"
+        ) from None
+    print(f"loaded {warehouse.project.source('model_evaluations')} ({rows:,})")
+
+
+def _say_if_hidden(run: Path, model_version: str, warehouse: Warehouse) -> None:
+    """The tables show the version that was embedded last, which need not be the one that was loaded last."""
+    with warehouse.reading() as reader:
+        shown = reader.shown_version()
+    if shown not in (None, model_version):
+        print(
+            f"the tables show {shown}, which was embedded later; to show {model_version} embed it again: "
+            f"`python -m caspr_train embed --bundle {run}/bundle`"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

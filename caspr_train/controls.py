@@ -19,7 +19,6 @@ from caspr_train.embedding import ROWS_A_GROUP, Embedder, Known, lists, look_up
 from caspr_train.files import whole
 from caspr_train.model import Caspr
 from caspr_train.sequences import PAD, Batch, PackedSequences, Windows
-from caspr_train.tasks.sample import is_sampled
 
 CONTROLS = ("random_encoder", "mean_pool")
 MOST_COLUMNS = 32  # of a categorical attribute in the mean of the raw events
@@ -42,15 +41,14 @@ def write_control_embeddings(
     packed: Sequence[tuple[PackedSequences, pa.Table]],
     device: torch.device | str = "cpu",
     known: Mapping[str, Mapping[datetime, Known]] | None = None,
+    taking_part: Mapping[datetime, pa.Array] | None = None,
 ) -> int:
     """Write both controls of the (sequences, keys), as they were packed, to a Parquet file; its rows.
 
-    Of those customers only who take part in measuring (tasks.sample): a bounded number at any size. What is `known` by
-    control and cutoff is copied where the encoded input is the same, as write_customer_embeddings does.
+    Of those customers only who take part in measuring, if `taking_part` names them by cutoff: a bounded number at any
+    size. What is `known` by control and cutoff is copied where the encoded input is the same, as
+    write_customer_embeddings does.
     """
-    customers = max(
-        (max(pc.value_counts(keys["cutoff_at"]).field("counts").to_pylist()) for _, keys in packed), default=0
-    )
     untrained, rows = untrained_bundle(bundle), 0
     with whole(path) as draft, pq.ParquetWriter(draft, CONTROL_EMBEDDINGS) as writer:
         for sequences, keys in packed:
@@ -59,7 +57,7 @@ def write_control_embeddings(
                 sources: tuple[Embedder | MeanPool, ...] = (embedder, MeanPool(bundle, embedder.windows))
                 for start in range(0, len(sequences), ROWS_A_GROUP):
                     names = keys.slice(start, ROWS_A_GROUP).combine_chunks()
-                    which = np.flatnonzero(is_sampled(names["customer_id"].to_pylist(), customers))
+                    which = np.flatnonzero(_take_part(names, taking_part))
                     names, places = names.take(pa.array(which)), torch.from_numpy(which + start)
                     hashes = embedder.windows.input_hash(places)
                     for control, source in zip(CONTROLS, sources, strict=True):
@@ -75,6 +73,17 @@ def write_control_embeddings(
                         writer.write_table(pa.table(table).cast(CONTROL_EMBEDDINGS))
                         rows += len(names)
     return rows
+
+
+def _take_part(names: pa.Table, taking_part: Mapping[datetime, pa.Array] | None) -> np.ndarray:
+    """[n] bool: which of the keys are named."""
+    if not taking_part:
+        return np.ones(len(names), bool)
+    named = np.zeros(len(names), bool)
+    for cutoff_at in pc.unique(names["cutoff_at"]).to_pylist():
+        here = pc.and_(pc.equal(names["cutoff_at"], cutoff_at), pc.is_in(names["customer_id"], taking_part[cutoff_at]))
+        named |= np.asarray(here)
+    return named
 
 
 def untrained_bundle(bundle: Bundle) -> Bundle:

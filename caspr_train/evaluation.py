@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
+from pandas.api.types import union_categoricals
 
+from caspr_train.errors import DataError
+from caspr_train.files import whole
 from caspr_train.scoring import TASKS, answers, arrow_table
 from caspr_train.tasks import protocol, recommendation
 from caspr_train.tasks.frames import Read
@@ -16,43 +21,100 @@ from caspr_train.warehouse import Reader
 
 FINETUNED = "finetuned"  # the learner of a fine-tuned encoder's row
 OF_A_RUN = ("customer_embeddings", "control_embeddings", "item_embeddings")
+# What measuring reads of the marts: whole, of some cutoffs, and of some cutoffs and customers.
+WHOLE = ("cutoffs", "customer_counts", "label_counts", "task_settings")
+OF_CUTOFFS = ("item_popularity",)
+LABELS = (*(task.labels for task in TASKS), "purchase_labels")
+OF_CUSTOMERS = (
+    "customer_cutoffs",
+    "rfm_features",
+    "rfm_scores",
+    "customer_profiles",
+    "content_features",
+    "purchase_history",
+    *LABELS,
+)
+KEPT = "model_evaluations.parquet"
 
 
-def reading(reader: Reader, run: Path) -> Read:
-    """Reads the vectors of the run's folder and the marts of the warehouse."""
+def copy_marts(reader: Reader, folder: Path) -> None:
+    """Copy what measuring reads into `folder`, a Parquet file each, of the customers who take part (tasks.sample).
+
+    All seeds are then measured on the same rows, whatever dbt builds meanwhile, and no database is held while learners
+    are fitted. DataError: no label is known at any evaluate cutoff, so nothing could be measured.
+    """
+    folder.mkdir(parents=True)
+    cutoffs, counts = reader.mart("cutoffs").to_pandas(), reader.mart("customer_counts").to_pandas()
+    measured = list(cutoffs.loc[cutoffs["role"] != "score", "cutoff_at"])
+    of_cutoffs = protocol.at_cutoffs(measured) if measured else "1 = 0"
+    largest = counts.loc[counts["cutoff_at"].isin(measured), "customers"].max() if len(counts) else 0
+    of_customers = " and ".join(filter(None, (of_cutoffs, reader.taking_part(measured, int(largest)))))
+    for names, condition in ((WHOLE, ""), (OF_CUTOFFS, of_cutoffs), (OF_CUSTOMERS, of_customers)):
+        for name in names:
+            pq.write_table(reader.mart(name, condition), folder / f"{name}.parquet")
+    asked = set(cutoffs.loc[cutoffs["role"] == "evaluate", "cutoff_at"])
+    if not any(asked & set(_instants(folder / f"{name}.parquet")) for name in LABELS):
+        at = ", ".join(map(str, sorted(asked))) or "there is none"
+        raise DataError(
+            f"{reader.where}: no labels are known at an evaluate cutoff ({at}); expected some to measure with: do "
+            "horizon_days and as_of suit this data?"
+        )
+
+
+def reading(folder: Path, run: Path) -> Read:
+    """Reads the vectors of the run's folder, and the marts that `copy_marts` put into `folder`.
+
+    DataError: the run has no vectors at a train or evaluate cutoff that has customers.
+    """
+    counts, cutoffs = (pq.read_table(folder / f"{name}.parquet").to_pandas() for name in ("customer_counts", "cutoffs"))
+    measured = set(cutoffs.loc[cutoffs["role"] != "score", "cutoff_at"]) & set(counts["cutoff_at"])
+    without = measured - set(_instants(run / "customer_embeddings.parquet"))
+    if without:
+        raise DataError(
+            f"{run} has no vectors at the cutoff {min(without)}, and the marts have customers there: they were built "
+            f"again since. Run `python -m caspr_train embed --bundle {run / 'bundle'}` (or train anew), then this again"
+        )
 
     def read(name: str, condition: str = "") -> pd.DataFrame:
-        if name not in OF_A_RUN:
-            return reader.mart(name, condition).to_pandas()
+        of_run = name in OF_A_RUN
         with duckdb.connect() as connection:
-            vectors = connection.read_parquet(str(run / f"{name}.parquet"))
-            return (vectors.filter(condition) if condition else vectors).df()
+            rows = connection.read_parquet(str((run if of_run else folder) / f"{name}.parquet"))
+            rows = rows.filter(condition) if condition else rows
+            return rows.df() if of_run else rows.to_arrow_table().to_pandas()
 
     return read
 
 
-def evaluate_seed(reader: Reader, run: Path, seed: int) -> dict[str, pd.DataFrame]:
-    """{task: what its evaluate gives}, with the vectors of the run's folder and the marts of the warehouse."""
-    read = reading(reader, run)
-    frames = {task.name: protocol.evaluate(read, task, seed) for task in TASKS}
-    return {**frames, recommendation.NAME: recommendation.evaluate(read, seed)}
+def measure(folder: Path, runs: Mapping[int, Path]) -> pd.DataFrame:
+    """The performance of every task over all seeds, with the vectors of each seed's run: {seed: folder}.
+
+    A task after the other, so that the scores of one alone are in memory.
+    """
+    reads = {seed: reading(folder, run) for seed, run in runs.items()}
+    measured = [
+        performance(_stacked([protocol.evaluate(read, task, seed) for seed, read in reads.items()]), task)
+        for task in TASKS
+    ]
+    parts = [recommendation.evaluate(read, seed) for seed, read in reads.items()]
+    measured.append(recommendation.performance(_stacked(parts)))
+    return pd.concat(measured, ignore_index=True)
 
 
-def summary(
-    evaluations: list[dict[str, pd.DataFrame]], model_version: str, asked: dict[str, str], known: pd.DataFrame
-) -> pa.Table:
-    """The rows of model_evaluations after this: every task's performance over all seeds, under the name of the first
-    model, and what else is `known` of that model: what `finetune` measured, and from when a task asked something else
-    than `asked`."""
+def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Evaluations, one below the other; the texts that many rows share are held once."""
+    parts = [part for part in parts if len(part)] or parts[:1]
+    shared = {
+        name: union_categoricals([part[name].astype("category") for part in parts], sort_categories=True)
+        for name in ("learner", "representation", "note")
+    }
+    stacked = pd.concat([part.drop(columns=list(shared)) for part in parts], ignore_index=True)
+    return stacked.assign(**shared)
 
-    def over_seeds(task: str) -> pd.DataFrame:
-        parts = [evaluation[task] for evaluation in evaluations if len(evaluation[task])]
-        return pd.concat(parts) if parts else evaluations[0][task]
 
-    measured = [performance(over_seeds(task.name), task) for task in TASKS]
-    measured.append(recommendation.performance(over_seeds(recommendation.NAME)))
-    rows = pd.concat(measured, ignore_index=True)
-    rows = rows.assign(model_version=model_version, settings_hash=rows["task"].map(asked))
+def evaluations(measured: pd.DataFrame, model_version: str, asked: dict[str, str], known: pd.DataFrame) -> pa.Table:
+    """The rows of model_evaluations after `measure`, under the name of the first model, and what else is `known` of
+    that model: what `finetune` measured, and from when a task asked something else than `asked`."""
+    rows = measured.assign(model_version=model_version, settings_hash=measured["task"].map(asked))
     others = known[~answers(known, asked) | (known["learner"] == FINETUNED)]
     return evaluations_table(rows, others)
 
@@ -67,3 +129,20 @@ def evaluations_table(*parts: pd.DataFrame) -> pa.Table:
     """Rows of model_evaluations, one part below the other, with its columns and types."""
     rows = pd.concat([part for part in parts if len(part)] or parts[-1:], ignore_index=True)
     return arrow_table(rows.astype(PERFORMANCE_TYPES)[[*PERFORMANCE_TYPES, "model_version", "settings_hash"]])
+
+
+def keep(table: pa.Table, run: Path) -> None:
+    """Keep the rows of model_evaluations in the run's folder: a locked database then costs nothing."""
+    with whole(run / KEPT) as draft:
+        pq.write_table(table, draft)
+
+
+def kept(run: Path) -> pa.Table | None:
+    """What `keep` wrote there last."""
+    return pq.read_table(run / KEPT) if (run / KEPT).is_file() else None
+
+
+def _instants(file: Path) -> list[pd.Timestamp]:
+    """The cutoffs of which the file has rows."""
+    with duckdb.connect() as connection:
+        return list(connection.read_parquet(str(file)).unique("cutoff_at").df()["cutoff_at"])

@@ -20,14 +20,14 @@ import pyarrow.compute as pc
 from caspr_train.bundle import Bundle
 from caspr_train.distributed import Processes, launch
 from caspr_train.errors import DataError, UsageError
-from caspr_train.evaluation import FINETUNED, evaluations_table, reading
+from caspr_train.evaluation import FINETUNED, evaluations_table
 from caspr_train.files import whole
 from caspr_train.finetuner import BUNDLE, SIDES, Fit, fine_tune, write_plan
 from caspr_train.runs import Marts, PackedCutoff
 from caspr_train.scoring import TASKS, answers
 from caspr_train.tasks import learners, protocol
+from caspr_train.tasks.frames import Read
 from caspr_train.tasks.protocol import Question, Target, Task
-from caspr_train.warehouse import Reader
 
 LEARNER, REPRESENTATION = FINETUNED, "caspr_finetuned"
 FEATURES = ("rfm_content", "rfm")  # what the head sees beside the vector: the first of these that there is
@@ -53,22 +53,21 @@ def task_of(name: str) -> Task:
 
 
 def finetune(
-    reader: Reader,
+    read: Read,
     marts: Marts,
     bundle: Bundle,
-    run: Path,
     task: Task,
     seeds: Sequence[int],
     sizes: Sequence[int],
     processes: Processes,
     folder: Path,
 ) -> Finetuned:
-    """Fine-tune and compare, with each seed anew; `run` has the bundle's vectors, `folder` takes what is on the way.
+    """Fine-tune and compare, with each seed anew; `read` gives marts and the bundle's vectors (evaluation.reading),
+    `folder` takes what is on the way.
 
     A seed draws the head, the order of the rows, what is dropped out, and which labels are the few of each of `sizes`.
     DataError: no labels are known, or a customer of the marts has no sequence.
     """
-    read = reading(reader, run)
     parts: list[pd.DataFrame] = []
     values: list[dict] = []
     for seed in seeds:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import safetensors.torch
 import torch
@@ -80,6 +81,10 @@ class PackedCutoff:
     def keys(self) -> pa.Table:
         return keys_of(self.folder)
 
+    def customers(self) -> list[int]:
+        """How many there are at each of the cutoffs packed here."""
+        return pc.value_counts(self.keys["cutoff_at"]).field("counts").to_pylist()
+
 
 @dataclass
 class Marts:
@@ -90,6 +95,7 @@ class Marts:
     horizon_seconds: int
     watermark: datetime | None
     known: dict[str, dict[datetime, Path]] = field(default_factory=dict)  # files of loaded vectors, see read
+    taking_part: dict[datetime, pa.Array] = field(default_factory=dict)  # customers measured; none if everybody is
 
     @classmethod
     def read(cls, warehouse: Warehouse, encode_by: Config | Bundle, folder: Path, with_known: bool = False) -> Marts:
@@ -113,6 +119,7 @@ class Marts:
 
             if isinstance(encode_by, Bundle):
                 encode_by.schema.expect_same(schema, encode_by.model_version)
+                _expect_length(encode_by, warehouse.project.published("activity_sequences", "history_length"))
                 learnt_until = datetime.fromisoformat(encode_by.lineage["train_cutoff_at"])
                 remedy = "Train again (`python -m caspr_train`) with these cutoffs"
                 _expect_no_future(f"the bundle {encode_by.model_version}", learnt_until, rows, remedy)
@@ -145,8 +152,12 @@ class Marts:
                     for name, batches in loaded.items():
                         path = known.setdefault(name, {})[at] = folder / f"known-{place}-{name}.arrow"
                         write_known(path, batches)
+            measured = [row["cutoff_at"] for row in rows if row["role"] != "score"]
+            largest = max((n for cutoff in packed if cutoff.role != "score" for n in cutoff.customers()), default=0)
+            conditions = {at: reader.taking_part([at], largest) for at in measured}
+            taking_part = {at: reader.customers_at(at, condition) for at, condition in conditions.items() if condition}
             horizon = rows[0]["horizon_ends_at"] - rows[0]["cutoff_at"]  # the same for all cutoffs
-            return cls(encoding, packed, int(horizon.total_seconds()), reader.watermark(), known)
+            return cls(encoding, packed, int(horizon.total_seconds()), reader.watermark(), known, taking_part)
 
     @property
     def train(self) -> PackedCutoff:
@@ -167,6 +178,17 @@ class Marts:
                 f"{n:,} in {key}" for key, n in wrong.items()
             )
         return lines
+
+
+def _expect_length(bundle: Bundle, history_length: int) -> None:
+    """DataError: the marts keep fewer activities than a sequence of this bundle has."""
+    length = bundle.config.sequence_length
+    if history_length < length:
+        raise DataError(
+            f"the bundle {bundle.model_version} sees sequences of {length} activities, and activity_sequences keeps "
+            f"{history_length}: its vectors would be of another kind. Set history_length: {length} and run `dbt "
+            "build`, or train again (`python -m caspr_train`)"
+        )
 
 
 def identity(marts: Marts, config: Config) -> dict[str, Any]:
@@ -286,9 +308,14 @@ def write_embeddings(bundle: Bundle, marts: Marts, run: Path, device: torch.devi
     items = write_item_embeddings(run / "item_embeddings.parquet", bundle, now)
     # Nothing is measured at the score cutoff.
     measured = [(cutoff.sequences, cutoff.keys) for cutoff in marts.cutoffs if cutoff.role != "score"]
-    write_control_embeddings(run / "control_embeddings.parquet", bundle, measured, device, known)
+    write_control_embeddings(run / "control_embeddings.parquet", bundle, measured, device, known, marts.taking_part)
     _write_training_run(bundle, run / "training_runs.parquet")
     return customers, items
+
+
+def version_of(run: Path) -> str:
+    """The model version of a finished run, whatever its folder is called."""
+    return pq.read_table(run / "training_runs.parquet", columns=["model_version"])["model_version"][0].as_py()
 
 
 def make_latest(run: Path) -> None:

@@ -16,6 +16,7 @@ def model(dbt, session):
         churn_labels=dbt.ref("churn_labels"),
         cutoffs=dbt.ref("cutoffs"),
         customer_counts=dbt.ref("customer_counts"),
+        label_counts=dbt.ref("label_counts"),
         task_settings=dbt.ref("task_settings"),
         rfm_scores=dbt.ref("rfm_scores"),
     )

@@ -15,6 +15,7 @@ def model(dbt, session):
         churn_labels=dbt.ref("churn_labels"),
         cutoffs=dbt.ref("cutoffs"),
         customer_counts=dbt.ref("customer_counts"),
+        label_counts=dbt.ref("label_counts"),
         customers_without_activity=dbt.ref("customers_without_activity"),
         model_leaderboard=dbt.ref("model_leaderboard"),
     )

@@ -16,5 +16,6 @@ def model(dbt, session):
         fraud_labels=dbt.ref("fraud_labels"),
         cutoffs=dbt.ref("cutoffs"),
         customer_counts=dbt.ref("customer_counts"),
+        label_counts=dbt.ref("label_counts"),
     )
     return protocol.evaluate(read, FRAUD)

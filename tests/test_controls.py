@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 
 import numpy as np
@@ -20,7 +19,6 @@ from caspr_train.learner import Job, Learner
 from caspr_train.model import Caspr
 from caspr_train.packing import pack
 from caspr_train.sequences import PAD, Windows
-from caspr_train.tasks import sample
 from tests.frames import SCHEMA, marts
 
 
@@ -82,26 +80,29 @@ def test_only_who_takes_part_in_measuring_has_controls(tmp_path, monkeypatch):
     whole = Caspr(bundle.config, shape_of(bundle.encoding)).width
     assert whole > bundle.config.embedding_width
     assert {len(vector) for vector in untrained.to_pylist()} == {whole}
-    monkeypatch.setattr(controls, "is_sampled", lambda ids, customers: sample.is_sampled(ids, customers, 30))
-    rows = write_control_embeddings(path, bundle, [(sequences, keys), (sequences, later)])
+    customers = keys["customer_id"].combine_chunks()
+    taking_part = {datetime(2025, 1, 1): customers[:40], datetime(2025, 3, 1): customers[30:60]}
+    packed = [(sequences, keys), (sequences, later)]
+    assert write_control_embeddings(path, bundle, packed, taking_part=taking_part) == 2 * (40 + 30)
     few = pq.read_table(path)
-    chosen = {c for c in keys["customer_id"].to_pylist() if int(hashlib.md5(c.encode()).hexdigest()[:8], 16) < 2**30}
-    assert set(few["customer_id"].to_pylist()) == chosen and rows == 4 * len(chosen) and 10 < len(chosen) < 60
+    for at, chosen in taking_part.items():
+        here = few.filter(pa.compute.equal(few["cutoff_at"], at))["customer_id"].to_pylist()
+        assert here == [*chosen.to_pylist(), *chosen.to_pylist()]
     assert write_control_embeddings(path, bundle, []) == 0
 
 
 def test_only_who_changed_is_worked_out_and_the_file_is_that_of_a_full_run(tmp_path, monkeypatch):
     monkeypatch.setattr(controls, "ROWS_A_GROUP", 64)
-    monkeypatch.setattr(controls, "is_sampled", lambda ids, customers: sample.is_sampled(ids, customers, 80))
     bundle = bundle_of()
     activities, profiles = marts(150, seed=5)
 
-    def full(name: str) -> pa.Table:
+    def full(name: str, taking_part: dict[datetime, pa.Array]) -> pa.Table:
         packed = pack(activities, profiles, bundle.encoding)
-        write_control_embeddings(tmp_path / name, bundle, [packed])
+        write_control_embeddings(tmp_path / name, bundle, [packed], taking_part=taking_part)
         return pq.read_table(tmp_path / name)
 
-    before = full("before.parquet")
+    everybody = pa.array(sorted(set(activities["customer_id"].to_pylist())))
+    before = full("before.parquet", {datetime(2025, 1, 1): everybody[:80]})
     sequences, keys = pack(activities, profiles, bundle.encoding)
     hashes = Windows(sequences, 7, bundle.encoding.days_scaler).input_hash(torch.arange(len(sequences)))
     hash_of = dict(zip(keys["customer_id"].to_pylist(), hashes.tolist(), strict=True))
@@ -115,7 +116,7 @@ def test_only_who_changed_is_worked_out_and_the_file_is_that_of_a_full_run(tmp_p
             found[control] = {datetime(2025, 1, 1): Known.load(tmp_path / control)}
         return found
 
-    # Some are gone, so that others are drawn too; one bought another thing before the cutoff.
+    # One is gone, and others take part now; one bought another thing before the cutoff.
     names = activities["customer_id"].to_numpy()
     sampled = sorted(set(before["customer_id"].to_pylist()))
     one, gone = sampled[-3], sampled[0]
@@ -124,7 +125,8 @@ def test_only_who_changed_is_worked_out_and_the_file_is_that_of_a_full_run(tmp_p
     values[last] = "ticket" if values[last] != "ticket" else "visit"
     activities = activities.set_column(5, "activity_type", pa.array(values)).filter(pa.array(names > gone))
     profiles = profiles.filter(pa.compute.greater(profiles["customer_id"], gone))
-    after = full("after.parquet")
+    taking_part = {datetime(2025, 1, 1): everybody[:90]}
+    after = full("after.parquet", taking_part)
     drawn = set(after["customer_id"].to_pylist()) - set(sampled)
 
     asked = []
@@ -136,6 +138,6 @@ def test_only_who_changed_is_worked_out_and_the_file_is_that_of_a_full_run(tmp_p
 
         monkeypatch.setattr(source, "vectors", vectors)
     packed = pack(activities, profiles, bundle.encoding)
-    write_control_embeddings(tmp_path / "changed.parquet", bundle, [packed], known=known())
+    write_control_embeddings(tmp_path / "changed.parquet", bundle, [packed], "cpu", known(), taking_part)
     assert sum(asked) == 2 * (1 + len(drawn))
     assert pq.read_table(tmp_path / "changed.parquet").equals(after)

@@ -248,7 +248,11 @@ WRONG = {
     ),
     "horizon of a value that is none": (
         {"streams": [stream()], "lifetime_value": {"horizon_days": 365}},
-        ["lifetime_value.horizon_days is 365", "an attribute of a stream with the role monetary", "leave the horizon out"],
+        [
+            "lifetime_value.horizon_days is 365",
+            "an attribute of a stream with the role monetary",
+            "leave the horizon out",
+        ],
     ),
     "lifetime value with an unknown key": (
         {"lifetime_value": {"days": 3}},

@@ -24,6 +24,7 @@ MARTS = (
     "customer_cutoffs",
     "customers_without_activity",
     "customer_counts",
+    "label_counts",
     "activity_sequences",
     "customer_profiles",
     "rfm_features",

@@ -455,6 +455,36 @@ def test_evaluate_measures_several_seeds_and_the_next_build_takes_it_over(measur
     assert measured.rows("select * from model_performance order by all") == asked
 
 
+def test_what_was_measured_is_kept_beside_the_run_and_loaded_with_it(measured):
+    (newest,) = measured.rows("select distinct model_version from customer_embeddings")[0]
+    of_newest = f"select * from main_trained.model_evaluations where model_version = '{newest}' order by all"
+    rows = measured.rows(of_newest)
+    with measured.connect() as connection:
+        connection.execute("delete from main_trained.model_evaluations")
+    assert "model_evaluations" in measured.caspr("load")
+    assert rows and measured.rows(of_newest) == rows
+    versions = f"select model_version from main_trained.training_runs where model_version <> '{newest}'"
+    (older,) = measured.rows(versions)[0]
+    said = measured.caspr("load", f"runs/{older}")
+    assert f"the tables show {newest}, which was embedded later; to show {older} embed it again" in said
+
+
+def test_nothing_is_measured_on_marts_of_another_day(measured):
+    train_and_measure = ("evaluate", "--seeds", "1", "--epochs", "1", "--gpus", "0")
+    fine_tune = ("finetune", "--task", "churn", "--gpus", "0", "--seeds", "1")
+    with measured.connect() as connection:
+        for mart in ("cutoffs", "customer_counts"):
+            connection.execute(f"update {mart} set cutoff_at = timestamp '2025-04-03' where cutoff_at = '2025-04-02'")
+        connection.execute("update churn_labels set cutoff_at = timestamp '2025-04-03' where cutoff_at = '2025-04-02'")
+    measured.caspr_fails(
+        1, r"runs/\w+ has no vectors at the cutoff 2025-04-03 00:00:00, .* caspr_train embed", *fine_tune
+    )
+    with measured.connect() as connection:
+        connection.execute("delete from churn_labels where cutoff_at = timestamp '2025-04-03'")
+    message = r"no labels are known at an evaluate cutoff \(2025-04-03 00:00:00\); expected some to measure with"
+    measured.caspr_fails(1, message, *train_and_measure)
+
+
 def test_nothing_is_trained_on_the_future_of_a_cutoff_to_be_scored(measured):
     """dbt refuses such cutoffs; here somebody else wrote the mart. The last test of this shop."""
     with measured.connect() as connection:

@@ -85,6 +85,13 @@ def counts_of(keys, without=0):
     return counts.assign(customers_without_activity=np.where(counts["cutoff_at"] == SCORE, without, 0))
 
 
+def labels_counted(marts):
+    """label_counts of the labels' marts there are."""
+    names = [name for name in ("churn", "lifetime_value", "fraud") if f"{name}_labels" in marts]
+    counts = [marts[f"{name}_labels"].groupby("cutoff_at", as_index=False).size().assign(task=name) for name in names]
+    return pd.concat(counts).rename(columns={"size": "customers"})
+
+
 def strangers(count):
     """customers_without_activity: every other one is of country UK, the others of FR."""
     return pd.DataFrame(
@@ -106,6 +113,7 @@ def board(learner=None, representation=None):
 def reading(tables, **replaced):
     """`read` as dbt's relations and the trainer's reader give it: conditions are SQL, which DuckDB runs."""
     marts = vars(tables) | replaced
+    marts.setdefault("label_counts", labels_counted(marts))
 
     def read(name, condition=""):
         frame = marts[name]
@@ -122,6 +130,13 @@ def untrained(tables, **replaced):
 
 def numbered(customers):
     return [f"c{number:05d}" for number in range(customers)]
+
+
+def at_most(monkeypatch, customers):
+    """So many take part."""
+    monkeypatch.setattr(sample, "MAXIMUM_CUSTOMERS", customers)
+    for chooses in (sample.sampled_in_sql, sample.share):
+        monkeypatch.setattr(chooses, "__defaults__", (customers,))
 
 
 def value_of(frame, metric, learner, representation, column="value"):
@@ -356,16 +371,45 @@ def test_several_train_cutoffs_are_stacked(tables):
 
 
 def test_where_there_are_very_many_customers_a_sample_takes_part_and_everybody_is_scored(tables, monkeypatch):
-    monkeypatch.setattr(sample, "MAXIMUM_CUSTOMERS", 100)
-    monkeypatch.setattr(sample.sampled_in_sql, "__defaults__", (100,))
+    at_most(monkeypatch, 100)
     monkeypatch.setattr(learners, "CHUNK_ROWS", 40)
     expected = set(tables.rfm_features["customer_id"][sample.is_sampled(tables.rfm_features["customer_id"], 300, 100)])
     evaluation = evaluate(untrained(tables), CHURN)
     assert 70 < len(expected) < 130
     assert set(evaluation["customer_id"]) == expected
-    said = [f"{what} about 100 of 300 customers, chosen by a hash of the key" for what in ("fitted on", "measured on")]
+    of_how_many = "about 100 of 300 customers with a label, chosen by a hash of the key"
+    said = [f"{what} {of_how_many}" for what in ("fitted on", "measured on")]
     assert evaluation["note"].str.startswith("; ".join(said)).all()
     assert score(untrained(tables), CHURN)["customer_id"].nunique() == 300
+
+
+def test_of_few_who_have_a_label_all_take_part_however_many_customers_there_are(tables, monkeypatch):
+    """With at_risk_days, or fraud.only_reported: a sample of all customers would leave out most of the labels."""
+    few = sorted(tables.churn_labels["customer_id"].unique())[::5]
+    labels = tables.churn_labels[tables.churn_labels["customer_id"].isin(few)]
+    whole = reading(tables, churn_labels=labels)
+    expected, scores = evaluate(whole, CHURN), score(whole, CHURN)
+    at_most(monkeypatch, 70)
+    monkeypatch.setattr(learners, "CHUNK_ROWS", 40)
+    sizes = []
+
+    def read(name, condition):
+        found = whole(name, condition)
+        if name == "rfm_features":
+            sizes.append(len(found))
+        return found
+
+    found = evaluate(read, CHURN)
+    assert set(found["customer_id"]) == set(few) and len(few) == 60
+    assert not found["note"].str.contains("chosen by a hash").any()
+    assert len(sizes) == 8 and max(sizes) < 2 * 70  # a piece after the other, of two cutoffs
+    is_noise = found["representation"] == "rfm_noise"  # drawn for other rows
+    pd.testing.assert_frame_equal(found[~is_noise], expected[~is_noise], check_exact=True)
+    pd.testing.assert_frame_equal(
+        score(read, CHURN).sort_values("customer_id", ignore_index=True),
+        scores.sort_values("customer_id", ignore_index=True),
+        check_exact=True,
+    )
 
 
 def test_every_customer_is_in_one_of_as_few_parts_as_there_must_be():
@@ -557,9 +601,9 @@ def test_a_profile_has_a_column_for_each_of_its_commonest_values_where_was_fitte
         country=np.where(tables.customer_profiles["cutoff_at"] == SCORE, "new", tables.customer_profiles["country"])
     )
     read = reading(tables, customer_profiles=profiles)
-    values = protocol._profile_values(read, protocol._at([TRAIN], ""))
+    values = protocol._profile_values(read, protocol.at_cutoffs([TRAIN]))
     assert sorted(values.commonest["country"]) == ["FR", "UK"]
-    columns = values.transform(read("customer_profiles", protocol._at([SCORE], "")))
+    columns = values.transform(read("customer_profiles", protocol.at_cutoffs([SCORE])))
     assert columns[["country UK", "country FR"]].sum().tolist() == [0, 0]
 
 

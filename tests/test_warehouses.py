@@ -40,6 +40,7 @@ MARTS = (
     "customer_cutoffs",
     "customer_fingerprints",
     "customer_counts",
+    "label_counts",
     "customer_profiles",
     "customers_without_activity",
     "cutoffs",

@@ -44,7 +44,7 @@ def fit(learner: str, x: np.ndarray, y: np.ndarray, customers: Sequence[str], se
     caller sees to it that a boolean y holds both classes (`base_rate` otherwise).
     """
     if learner == "random_forest":
-        return _fit_forest(x, y, customers, SEED + seed)
+        return _fit_forest(x, y, customers, (SEED + seed) % 2**32)  # scikit-learn takes no larger one
     if learner == "lightgbm":
         return _fit_lightgbm(x, y, customers, SEED + seed)
     raise ValueError(f"learner: found {learner!r}, expected one of {LEARNERS}")

@@ -114,15 +114,18 @@ def _at_cutoff(evaluation: pd.DataFrame, task: Task, cutoff_at: pd.Timestamp) ->
     }
     names = [(learner, name) for seed, learner, name in groups if seed == seeds[0]]
     scores = [one.score for one in task.targets]
-    known = {}
+    everyone = customers = None
+    able = {}
     for key, group in groups.items():
         given = [one for one in scores if group[one].notna().any()] or scores
-        known[key] = set(group.index[np.isfinite(group[given]).all(axis=1)])
-    everyone = set().union(*known.values())
-    customers = sorted(everyone.intersection(*known.values()))
-    if not customers:
+        its = group.index[np.isfinite(group[given]).all(axis=1)]
+        able[key] = len(its)
+        everyone = its if everyone is None else everyone.union(its)
+        customers = its if customers is None else customers.intersection(its)
+    if everyone is None or customers is None or not len(customers):
         return []
-    unable = sorted({" on ".join(key[1:]) for key, its in known.items() if len(its) < len(everyone)})
+    customers = customers.sort_values()
+    unable = sorted({" on ".join(key[1:]) for key, count in able.items() if count < len(everyone)})
     exclusion = f"without {len(everyone) - len(customers)} customers whom {', '.join(unable)} could not score"
     statistics: list[dict[Key, Any]] = []
     remarks: dict[Key, str] = {}

@@ -94,11 +94,13 @@ class Round:
 class Question:
     """What is asked at one evaluate cutoff, of the customers that the condition `measured` chooses.
 
-    `fit` and `target` are positions in `marts.rows`: rows to fit on and rows to score. `known` and `values` hold, by
+    `read` gives no other customers than those of `marts`, where they are few of many (_of_labelled). `fit` and `target`
+    are positions in `marts.rows`: rows to fit on and rows to score. `known` and `values` hold, by
     each target's score, what a fit may know and what is true, [rows].
     """
 
     turn: Round
+    read: Read
     measured: str
     marts: Representations
     fit: np.ndarray
@@ -135,16 +137,16 @@ def evaluate(read: Read, task: Task, seed: int = 1, representations: Sequence[st
 
     One row a customer with a known label at an evaluate cutoff, learner and representation that the marts allow.
     `read` gives the marts rfm_features, customer_profiles, content_features, customer_embeddings, control_embeddings,
-    cutoffs, customer_counts, task_settings, rfm_scores and the task's labels. Marts without rows give an empty frame of
-    the same types.
+    cutoffs, customer_counts, label_counts, task_settings, rfm_scores and the task's labels. Marts without rows give an
+    empty frame of the same types.
     """
     parts = []
     for question in questions(read, task, seed, representations):
-        of_purchases, why_none = _of_purchases(read, task, question.measured, question.asked(task, seed))
+        of_purchases, why_none = _of_purchases(question.read, task, question.measured, question.asked(task, seed))
         for representation in question.marts.usable(question.fit, question.target):
             if representation not in representations:
                 continue
-            notes = _notes(question, representation, _customers(read)) + why_none
+            notes = _sizes(read, task, question.turn) + _notes(question, representation) + why_none
             for learner in learners.LEARNERS:
                 scores, remarks = answer_by(question, task, representation, learner, seed)
                 parts.append(question.answer(task, seed, learner, representation, scores, "; ".join(notes + remarks)))
@@ -159,12 +161,14 @@ def questions(
     for turn in rounds(read, task):
         if turn.role != "evaluate" or not turn.fit_cutoffs:
             continue
-        customers = _customers(read)
-        fitted = _at(turn.fit_cutoffs, sample.sampled_in_sql(customers, _most(turn)))
-        measured = _at([turn.cutoff_at], sample.sampled_in_sql(customers))
+        known_at_fit, known_at_turn = labelled(read, task, turn.fit_cutoffs), labelled(read, task, [turn.cutoff_at])
+        fitted = at_cutoffs(turn.fit_cutoffs, sample.sampled_in_sql(known_at_fit, _most(turn)))
+        measured = at_cutoffs([turn.cutoff_at], sample.sampled_in_sql(known_at_turn))
+        share = max(sample.share(known_at_fit, _most(turn)), sample.share(known_at_turn))
         labels = _labels(read, task, f"({fitted}) or ({measured})")
+        of_labelled = _of_labelled(read, labels, share)
         blocks = sorted({block for name in representations for block in BLOCKS[name]})
-        marts = build(read, f"({fitted}) or ({measured})", _profile_values(read, fitted), blocks, seed)
+        marts = build(of_labelled, f"({fitted}) or ({measured})", _profile_values(of_labelled, fitted), blocks, seed)
         values, known = _values(marts.rows, labels, task), _values(marts.rows, labels, task, turn.cutoff_at)
         at = marts.rows["cutoff_at"]
         target = np.flatnonzero((at == turn.cutoff_at).to_numpy() & values["is_labelled"])
@@ -177,7 +181,7 @@ def questions(
             not one.is_boolean and not np.ptp(values[one.score][target]) for one in task.targets if len(target)
         )
         if len(target) and len(fit) and not is_void:
-            yield Question(turn, measured, marts, fit, target, known, values, is_same_cutoff)
+            yield Question(turn, of_labelled, measured, marts, fit, target, known, values, is_same_cutoff)
 
 
 def answer_by(
@@ -223,10 +227,12 @@ def score(read: Read, task: Task, seed: int = 1) -> pd.DataFrame:
     for turn in rounds(read, task):
         if turn.role != "score" or not turn.fit_cutoffs:
             continue
-        fitted = _at(turn.fit_cutoffs, sample.sampled_in_sql(_customers(read), _most(turn)))
+        known_at_fit = labelled(read, task, turn.fit_cutoffs)
+        fitted = at_cutoffs(turn.fit_cutoffs, sample.sampled_in_sql(known_at_fit, _most(turn)))
         labels = _labels(read, task, fitted)
-        profile_values = _profile_values(read, fitted)
-        marts = build(read, fitted, profile_values, [*blocks, PROFILE], seed)
+        of_labelled = _of_labelled(read, labels, sample.share(known_at_fit, _most(turn)))
+        profile_values = _profile_values(of_labelled, fitted)
+        marts = build(of_labelled, fitted, profile_values, [*blocks, PROFILE], seed)
         known = _values(marts.rows, labels, task, turn.cutoff_at)
         fit = np.flatnonzero(known["is_labelled"])
         if not len(fit):
@@ -325,13 +331,22 @@ def _customers(read: Read) -> int:
     return int(counts.max()) if len(counts) else 0
 
 
+def labelled(read: Read, task: Task, cutoffs: Sequence[pd.Timestamp]) -> int:
+    """How many customers have a label of the task at that of the cutoffs which has the most: of so many a sample is
+    drawn, and not of all customers, most of whom may have none (at_risk_days, fraud.only_reported)."""
+    counts = read("label_counts", "")
+    at = pd.to_datetime(counts["cutoff_at"]).astype("datetime64[us]")
+    mine = counts.loc[(counts["task"] == task.name) & at.isin(list(cutoffs)), "customers"]
+    return int(mine.max()) if len(mine) else 0
+
+
 def _most(turn: Round) -> int:
     """How many customers are fitted on: rows of several cutoffs together are as many as those of one."""
     return sample.MAXIMUM_CUSTOMERS // len(turn.fit_cutoffs)
 
 
-def _at(cutoffs: Sequence[pd.Timestamp], sampled: str) -> str:
-    """The condition in SQL: a row of one of the cutoffs, and of a customer who takes part."""
+def at_cutoffs(cutoffs: Sequence[pd.Timestamp], sampled: str = "") -> str:
+    """The condition in SQL: a row of one of the cutoffs, and of a customer whom the condition `sampled` chooses."""
     instants = ", ".join(f"cast('{at.isoformat(' ', 'microseconds')}' as timestamp)" for at in cutoffs)
     return f"cutoff_at in ({instants})" + (f" and {sampled}" if sampled else "")
 
@@ -339,11 +354,32 @@ def _at(cutoffs: Sequence[pd.Timestamp], sampled: str) -> str:
 def _chunks(cutoff_at: pd.Timestamp, customers: int) -> Iterator[str]:
     """Conditions in SQL that part the customers of a cutoff, of whom there are `customers`."""
     for part in sample.parts_in_sql(customers, learners.CHUNK_ROWS):
-        yield _at([cutoff_at], part)
+        yield at_cutoffs([cutoff_at], part)
 
 
 def _labels(read: Read, task: Task, condition: str) -> pd.DataFrame:
     return sort_by_key(read(task.labels, condition), task.labels)
+
+
+def _of_labelled(read: Read, labels: pd.DataFrame, share: float) -> Read:
+    """`read`, of those customers alone who are in `labels`, a piece of this share of all customers after the other.
+
+    Where few of many have a label, all others whom the hash chooses would not fit into memory.
+    """
+    customers = _customers(read)
+    if customers * share <= 2 * sample.MAXIMUM_CUSTOMERS:
+        return read
+
+    def read_labelled(name: str, condition: str) -> pd.DataFrame:
+        if not condition:
+            return read(name, condition)
+        pieces = [
+            normalise_key(read(name, f"({condition}) and {part}"), name).merge(labels[KEYS], on=KEYS)
+            for part in sample.parts_in_sql(customers, learners.CHUNK_ROWS, share)
+        ]
+        return pd.concat([piece for piece in pieces if len(piece)] or pieces[:1], ignore_index=True)
+
+    return read_labelled
 
 
 def _profile_values(read: Read, fitted: str) -> ProfileValues:
@@ -488,16 +524,23 @@ def _answers(
     return chunk.rows.iloc[rows].assign(learner=fits.learner, representation=name, **columns, note="; ".join(said))
 
 
-def _notes(question: Question, representation: str, customers: int) -> list[str]:
-    """What a reader of these scores has to know, in a few words each; nothing where all is as it should be.
+def _sizes(read: Read, task: Task, turn: Round) -> list[str]:
+    """Of how many customers a sample was drawn, where it was."""
+    notes = []
+    for what, cutoffs, most in (
+        ("fitted on", turn.fit_cutoffs, _most(turn)),
+        ("measured on", [turn.cutoff_at], sample.MAXIMUM_CUSTOMERS),
+    ):
+        customers = labelled(read, task, cutoffs)
+        if customers > most:
+            notes.append(f"{what} about {most:,} of {customers:,} customers with a label, chosen by a hash of the key")
+    return notes
 
-    `customers`: how many the largest cutoff has.
-    """
+
+def _notes(question: Question, representation: str) -> list[str]:
+    """What a reader of these scores has to know, in a few words each; nothing where all is as it should be."""
     marts, fit, target = question.marts, question.fit, question.target
     notes = []
-    for what, most in (("fitted on", _most(question.turn)), ("measured on", sample.MAXIMUM_CUSTOMERS)):
-        if customers > most:
-            notes.append(f"{what} about {most:,} of {customers:,} customers, chosen by a hash of the key")
     if question.is_same_cutoff:
         notes.append("no label was known of a train cutoff, so fitted on other customers of the same cutoff")
     if marts.model_version is not None and "caspr" not in marts.usable(fit, target):

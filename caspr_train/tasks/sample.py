@@ -34,13 +34,19 @@ def sampled_in_sql(customers: int, most: int = MAXIMUM_CUSTOMERS) -> str:
     return "" if bound == 1 << 32 else f"substr(md5(customer_id), 1, 8) < '{bound:08x}'"
 
 
-def parts_in_sql(customers: int, most: int) -> Iterator[str]:
-    """Conditions on `customer_id` in SQL that part `customers` into parts of about `most` at most; an empty text if one
-    part holds everybody. Each costs a pass over the table, so there are no more of them than there must be."""
-    parts = math.ceil(customers / most)
+def parts_in_sql(customers: int, most: int, share: float = 1.0) -> Iterator[str]:
+    """Conditions on `customer_id` in SQL that part this share of `customers` into parts of about `most` at most; an
+    empty text if one part holds all. Each costs a pass over the table, so there are no more of them than there must be.
+    """
+    parts, end = math.ceil(customers * share / most), round((1 << 32) * share)
     for part in range(parts):
-        first, after = ((1 << 32) * edge // parts for edge in (part, part + 1))
+        first, after = (end * edge // parts for edge in (part, part + 1))
         yield f"substr(md5(customer_id), 1, 8) between '{first:08x}' and '{after - 1:08x}'" if parts > 1 else ""
+
+
+def share(customers: int, most: int = MAXIMUM_CUSTOMERS) -> float:
+    """What share of `customers` takes part, so that about `most` do at most."""
+    return _bound(customers, most) / (1 << 32)
 
 
 def folds(customer_ids: Iterable[str]) -> np.ndarray:

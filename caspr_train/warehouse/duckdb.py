@@ -79,14 +79,13 @@ class DuckDBWarehouse:
                 ) from None
         return rows
 
-    def write_evaluations(self, evaluations: pa.Table) -> int:
-        """Put the rows into model_evaluations, in the place of those of their model, in one transaction; how many."""
+    def write_evaluations(self, evaluations: pa.Table, model_version: str) -> int:
+        """Put the rows into model_evaluations, in the place of those of that model, in one transaction; how many."""
         relation = self.project.source("model_evaluations")
         with self._writing() as connection:
             try:
-                version = "select distinct model_version from evaluations"
                 connection.register("evaluations", evaluations)
-                connection.execute(f"delete from {relation} where model_version in ({version})")
+                connection.execute(f"delete from {relation} where model_version = ?", [model_version])
                 connection.execute(f"insert into {relation} by name from evaluations")
                 connection.execute("commit")
             except duckdb.CatalogException:

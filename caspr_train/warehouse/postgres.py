@@ -75,9 +75,9 @@ class PostgresWarehouse:
         """Replace the tables of scores in one transaction; rows by table."""
         return self._replace(trained.of_scores(tables), "the scores")
 
-    def write_evaluations(self, evaluations: pa.Table) -> int:
-        """Put the rows into model_evaluations, in the place of those of their model; how many."""
-        rows = self._replace(trained.of_evaluations(evaluations), "the evaluations")
+    def write_evaluations(self, evaluations: pa.Table, model_version: str) -> int:
+        """Put the rows into model_evaluations, in the place of those of that model; how many."""
+        rows = self._replace(trained.of_evaluations(evaluations, model_version), "the evaluations")
         return rows["model_evaluations"]
 
     def _replace(self, tables: dict[str, NewRows], what: str) -> dict[str, int]:

@@ -13,6 +13,8 @@ from caspr_train.encoding import SECONDS_BEFORE_CUTOFF, SECONDS_SINCE_PREVIOUS
 from caspr_train.errors import DataError
 from caspr_train.project import DbtProject
 from caspr_train.schema import PROFILE_BEGAN_AT, Schema
+from caspr_train.tasks.sample import MAXIMUM_CUSTOMERS, sampled_in_sql
+from caspr_train.warehouse.trained import newest_versions
 
 Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
@@ -86,6 +88,30 @@ class Reader:
             f"and controls.control = '{control}' and input_hash is not null) as known order by {self.by_customer}"
         )
 
+    def taking_part(self, cutoffs: list[datetime], customers: int) -> str:
+        """A condition (SQL) on customer_id that whoever takes part in fitting and measuring at these cutoffs satisfies;
+        empty if everybody does. `customers`: how many the largest cutoff has.
+
+        A sample of all, and of those who have a label of a task a sample too, where they are fewer (tasks.protocol).
+        """
+        if customers <= MAXIMUM_CUSTOMERS:
+            return ""
+        at = f"cutoff_at in ({', '.join(map(_instant, cutoffs))})"
+        # The fewest at any of the cutoffs: the largest share.
+        fewest = "select task, min(customers) as customers from {label_counts}"
+        parts = [sampled_in_sql(customers)]
+        for row in self.query(f"{fewest} where {at} group by task order by task").to_pylist():
+            if row["customers"] < customers:
+                sampled = sampled_in_sql(row["customers"])
+                here = " and ".join(filter(None, (at, sampled)))
+                parts.append(f"customer_id in (select customer_id from {{{row['task']}_labels}} where {here})")
+        return f"({' or '.join(parts)})"
+
+    def customers_at(self, cutoff: datetime, condition: str) -> pa.Array:
+        """customer_id of whom the condition (SQL) holds at the cutoff."""
+        here = f"cutoff_at = {_instant(cutoff)} and {condition}"
+        return self.query(f"select customer_id from {{customer_cutoffs}} where {here}")["customer_id"].combine_chunks()
+
     def watermark(self) -> datetime | None:
         """The time of the latest activity that any sequence holds."""
         return self.query("select max(occurred_at) as latest from {activity_sequences}")["latest"][0].as_py()
@@ -105,6 +131,11 @@ class Reader:
             versions = "'" + model_version.replace("'", "''") + "'"
         table = self.project.source("model_evaluations")
         return self.query(f"select * from {table} where model_version in ({versions})")
+
+    def shown_version(self) -> str | None:
+        """The model version whose vectors the package's views show; None before the first load."""
+        versions = self.query(newest_versions(self.project.source("customer_embeddings"), 1))["model_version"]
+        return versions[0].as_py() if len(versions) else None
 
     def mart(self, model: str, condition: str = "") -> pa.Table:
         """The rows of one of the package's models where the condition (SQL) holds, or all of them; in no order."""

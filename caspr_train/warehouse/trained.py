@@ -77,10 +77,9 @@ def of_scores(tables: dict[str, pa.Table]) -> dict[str, NewRows]:
     return {name: NewRows(len(table), table.to_reader(65_536)) for name, table in tables.items()}
 
 
-def of_evaluations(evaluations: pa.Table) -> dict[str, NewRows]:
-    """The rows of model_evaluations, which replace those of their model only."""
-    versions = evaluations["model_version"].unique().to_pylist()
-    return {"model_evaluations": NewRows(len(evaluations), evaluations.to_reader(), versions)}
+def of_evaluations(evaluations: pa.Table, model_version: str) -> dict[str, NewRows]:
+    """The rows of model_evaluations, which replace those of that model only."""
+    return {"model_evaluations": NewRows(len(evaluations), evaluations.to_reader(), [model_version])}
 
 
 def first_line(error: BaseException) -> str:

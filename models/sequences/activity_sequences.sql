@@ -6,7 +6,7 @@
     incremental_strategy=caspr.incremental_strategy(),
     on_schema_change='sync_all_columns',
     pre_hook="{{ caspr.delete_stale(ref('customer_cutoffs'), ['customer_id', 'cutoff_at']) }}",
-    meta={'sequence_length': caspr.positive_integer('sequence_length', 15)},
+    meta={'sequence_length': caspr.positive_integer('sequence_length', 15), 'history_length': caspr.history_length()},
 ) }}
 {%- set attributes = caspr.sequence_attributes() + caspr.relative_attributes() %}
 {%- set history_length = caspr.history_length() %}
