@@ -30,5 +30,5 @@
     from (
         {{ caspr.activity_versions(repeated) | indent(4) }}
     ) as versions
-    where version_rank = 1
+    where version_rank = 1 and rejection is null
 {%- endmacro %}

@@ -7,6 +7,7 @@
             order by
                 case when source_activities.loaded_at is null then 1 else 0 end,
                 source_activities.loaded_at desc,
+                case when source_activities.rejection is null then 0 else 1 end,
                 -- the first: a row that comes after a cutoff then takes none away from before it
                 source_activities.occurred_at,
                 -- only so that a tie falls the same way on every run and warehouse; rows equal in all of it are copies
@@ -24,5 +25,5 @@
     inner join {{ repeated }} as repeated
         on source_activities.stream_rank = repeated.stream_rank
         and source_activities.activity_id = repeated.activity_id
-    where source_activities.rejection is null
+    where {{ caspr.is_version('source_activities') | indent(4) }}
 {%- endmacro %}

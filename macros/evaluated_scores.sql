@@ -10,7 +10,7 @@
         customer_id,
         {{ one.score }} as score,
         {% if one.is_probability -%}
-        case when {{ one.outcome }} then 1.0 else 0.0 end as outcome
+        {{ caspr.cast_numerical('case when ' ~ one.outcome ~ ' then 1 else 0 end') }} as outcome
         {%- else -%}
         {{ one.outcome }} as outcome
         {%- endif %}

@@ -5,24 +5,28 @@
             "caspr.setting: there is no setting '" ~ name ~ "'; expected one of: " ~ caspr.setting_names() | join(', ')
         ) }}
     {%- endif -%}
-    {%- set given = caspr.given_variables() -%}
+    {%- set given = invocation_args_dict.get('vars') or {} -%}
+    {%- set given = fromyaml(given, {}) if given is string else given -%}
+    {%- if given.get('caspr') is not none -%}
+        {#- dbt would show models of the installing project this block alone, and hide theirs. -#}
+        {{ exceptions.raise_compiler_error(
+            "vars: caspr: the block stands on the command line; expected its keys there without it, --vars '{as_of: 2025-01-01}'"
+        ) }}
+    {%- elif name in given -%}
+        {{ return(default if given[name] is none else given[name]) }}
+    {%- endif -%}
     {%- set block = var('caspr', none) -%}
     {%- set explicit = var(name, none) -%}
-    {%- if given.get('caspr') is mapping and name in given['caspr'] -%}
-        {#- A block on the command line; by itself dbt would prefer the block in dbt_project.yml. -#}
-        {%- set explicit = given['caspr'][name] -%}
-    {%- elif block is mapping and explicit is none -%}
+    {%- if block is mapping and explicit is none -%}
         {#- A model of the installing project sees the package's block only as one dictionary under its name. -#}
         {%- set explicit = block.get(name) -%}
     {%- elif block is mapping and name not in block and 'demo' not in block -%}
         {#- dbt gives a package the root's variables too. The names are general (as_of, churn), so one that the block does not
-            hold is somebody else's or in the wrong place; with `demo` the block is our own, and on the command line it is meant. -#}
-        {%- if name not in given and 'caspr' not in given -%}
-            {%- do caspr.bad_setting(
-                name, none, 'the key there, because the variable ' ~ name ~ ' at the top of vars (' ~ (explicit ~ '') | truncate(60, true)
-                ~ ') would be read instead: move it under caspr, or write ' ~ name ~ ': null there if it means something else'
-            ) -%}
-        {%- endif -%}
+            hold is somebody else's or in the wrong place; with `demo` the block is our own. -#}
+        {%- do caspr.bad_setting(
+            name, none, 'the key there, because the variable ' ~ name ~ ' at the top of vars (' ~ (explicit ~ '') | truncate(60, true)
+            ~ ') would be read instead: move it under caspr, or write ' ~ name ~ ': null there if it means something else'
+        ) -%}
     {%- endif -%}
     {%- if explicit is none and project_name == 'caspr' -%}
         {%- set explicit = (var('demo', none) or var('caspr', {}).get('demo') or {}).get(name) -%}

@@ -102,8 +102,7 @@ def test_names_and_values_come_through_whatever_they_are(built):
 
 
 def with_settings(installing, **changes) -> str:
-    variables = {"caspr": {**SETTINGS, **changes}}
-    return json.dumps(variables)
+    return json.dumps({**SETTINGS, **changes})
 
 
 def test_a_key_of_several_columns_is_injective(installing):

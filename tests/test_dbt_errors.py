@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from datetime import date
 
 import pytest
 import yaml
@@ -148,6 +149,10 @@ WRONG = {
     "as_of before anything is possible": (
         {"as_of": "1970-01-02"},
         ['as_of is "1970-01-02 00:00:00"', "a time after possible_from, which is 1970-01-02 00:00:00"],
+    ),
+    "a list of dates": (
+        {"train_cutoffs": [date(2025, 1, 1), date(2025, 2, 1)]},
+        ["train_cutoffs is [2025-01-01, 2025-02-01]", "a whole number of at least 1"],
     ),
     "as_of that is no time": ({"as_of": "yesterday"}, ['as_of is "yesterday"', "a timestamp such as"]),
     "cutoffs as text": ({"cutoffs": "2025-01-01"}, ["cutoffs is", "a list of {cutoff_at, role}"]),
@@ -343,9 +348,9 @@ WRONG = {
         {"trained_schema": "MAIN"},
         ['trained_schema is "MAIN"', "another schema than the target's own"],
     ),
-    "trained schema inside the block on the command line": (
-        {"caspr": {"trained_schema": "elsewhere"}},
-        ['trained_schema is "elsewhere"', "at the top on the command line: --vars '{trained_schema: elsewhere}'"],
+    "a block on the command line": (
+        {"caspr": {"as_of": "2025-01-01"}},
+        ["the block stands on the command line", "expected its keys there without it, --vars '{as_of: 2025-01-01}'"],
     ),
     "trained schema without a name": ({"trained_schema": ""}, ['trained_schema is ""', "the name of a schema"]),
     "sequence of nothing": ({"sequence_length": 0}, ["sequence_length is 0", "whole number of at least 1"]),
@@ -355,16 +360,16 @@ WRONG = {
 # A parse takes seconds, a message milliseconds: one process parses once and then calls with each set of variables the
 # macro that a parse calls. That it does, the tests behind this show.
 CHECK_ALL = """
-import json, sys
+import json, sys, yaml
 from dbt.cli.main import dbtRunner
 
 parsed = dbtRunner().invoke(["--quiet", "parse"])
 assert parsed.success, parsed.exception
 messages = {}
-for name, variables in json.load(sys.stdin).items():
+for name, variables in yaml.safe_load(sys.stdin).items():
     said = []
     runner = dbtRunner(manifest=parsed.result, callbacks=[lambda event: said.append(event.info.msg)])
-    done = runner.invoke(["--quiet", "run-operation", "caspr.check_settings", "--vars", json.dumps(variables)])
+    done = runner.invoke(["--quiet", "run-operation", "caspr.check_settings", "--vars", yaml.safe_dump(variables)])
     messages[name] = "" if done.success else "\\n".join(said)
 print("MESSAGES" + json.dumps(messages))
 """
@@ -374,7 +379,7 @@ def run_in_one_process(project, program: str, cases):
     """What `program` prints as JSON of `cases`."""
     done = subprocess.run(
         [sys.executable, "-c", program],
-        input=json.dumps(cases),
+        input=yaml.safe_dump(cases, allow_unicode=True),
         cwd=project.folder,
         env=project.environment,
         capture_output=True,
@@ -540,10 +545,10 @@ WRONG_COLUMNS = [
 
 # As CHECK_ALL: the columns are looked at when the first model of the activities runs.
 RUN_ALL = """
-import json, sys
+import json, sys, yaml
 from dbt.cli.main import dbtRunner
 
-good, *wrong = ["--vars=" + json.dumps({"streams": [stream]}) for stream in json.load(sys.stdin)]
+good, *wrong = ["--vars=" + json.dumps({"streams": [stream]}) for stream in yaml.safe_load(sys.stdin)]
 parsed = dbtRunner().invoke(["--quiet", "parse", good])
 assert parsed.success, parsed.exception
 assert dbtRunner(manifest=parsed.result).invoke(["--quiet", "run", "--select", "visits", good]).success

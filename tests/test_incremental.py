@@ -145,6 +145,9 @@ class Shop:
         self.orders.append((None, self.customer(), self.instant(), "cup", 1.0, self.now))
         self.visits.append((1, None, self.instant(), "home", 1.0))
         self.visits.append((2, "only_wrong", None, "home", 1.0))
+        for key, customer, at, product, amount, _ in self.random.sample(self.orders[:-1], 4):
+            wrong = self.random.choice([(None, at), (customer, None)])  # a later load, without customer or without time
+            self.orders.append((key, *wrong, product, amount, self.now))
 
     def a_new_day(self) -> None:
         self.day += 1
@@ -170,7 +173,7 @@ class Shop:
 
     def write(self, project: Project) -> None:
         """The raw tables, in another order each time, and the settings."""
-        project.variables = {"caspr": self.settings}
+        project.variables = self.settings
         definitions = {
             "orders": "activity_id text, customer_id text, occurred_at timestamp, product text, amount double, "
             "loaded_at timestamp",

@@ -152,7 +152,7 @@ def test_a_customer_twice_in_the_profile_stops_the_mart(built, changes, expected
     twice = "select 'c1' as customer_id, timestamp '2025-01-01' as since from range(2) union all select 'c1', null"
     (project.folder / "models" / "twice_at_once.sql").write_text(twice)
     before = project.rows("select count(*) from customer_profiles")
-    variables = json.dumps({"caspr": {**SETTINGS, "profile": changes}})
+    variables = json.dumps({**SETTINGS, "profile": changes})
     done = project.try_dbt("run", "--select", "twice", "twice_at_once", "customer_profiles", "--vars", variables)
     assert done.returncode == 1
     (line,) = {line.strip() for line in done.stdout.splitlines() if "vars: caspr: profile.customer_id" in line}
@@ -164,7 +164,7 @@ def test_without_dates_a_profile_that_came_later_tells_nothing(built):
     """c2 registers after every cutoff and says nothing of itself: no feature of anybody may know."""
     project, _ = built
     profile = {"model": "registered", "attributes": [{"name": "plan", "kind": "categorical"}]}
-    variables = json.dumps({"caspr": {**SETTINGS, "profile": profile}})
+    variables = json.dumps({**SETTINGS, "profile": profile})
     marts = ("registered", "customer_profiles")
 
     def features(*registered: tuple[str, str]) -> tuple[pd.DataFrame, np.ndarray]:

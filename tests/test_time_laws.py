@@ -281,7 +281,7 @@ def test_nothing_outside_the_window_reaches_a_label(built):
 def test_money_meets_at_the_end_of_the_window_that_is_the_tasks_own(built):
     """A test of the package, which would stop the build of whoever gives lifetime value a horizon of its own."""
     project, shop, _ = built
-    shorter = {"caspr": {"lifetime_value": {"horizon_days": shop.horizon_days - 5}}}
+    shorter = {"lifetime_value": {"horizon_days": shop.horizon_days - 5}}
     said = project.dbt("build", "--select", "lifetime_value_labels", "--vars", json.dumps(shorter))
     assert "PASS features_and_labels_meet_at_the_cutoff" in said
     assert project.rows("select max(future_revenue) > 0 from lifetime_value_labels") == [(True,)]
@@ -331,7 +331,8 @@ def test_nothing_loaded_at_or_after_a_cutoff_reaches_its_rows(tmp_path):
 
 
 def test_with_known_at_an_activity_is_at_each_cutoff_what_it_was_then(tmp_path):
-    """One order, loaded four times: corrected, given to another customer, and dated after the last cutoff."""
+    """One order, loaded four times: corrected, given to another customer, and dated after the last cutoff. Another one
+    lost its customer. What a cutoff knew does not depend on until when anything is known."""
     models = {"orders": "select * from raw.orders"}
     stream = {
         "model": "orders",
@@ -357,13 +358,23 @@ def test_with_known_at_an_activity_is_at_each_cutoff_what_it_was_then(tmp_path):
                 ('o1', 'a', timestamp '2025-01-06', 2.0, timestamp '2025-02-02'),
                 ('o1', 'a', timestamp '2025-01-09', 9.0, timestamp '2025-02-02'),
                 ('o1', 'b', timestamp '2025-01-05', 3.0, timestamp '2025-02-03'),
-                ('o1', 'b', timestamp '2025-03-01', 4.0, timestamp '2025-02-04')
+                ('o1', 'b', timestamp '2025-03-01', 4.0, timestamp '2025-02-04'),
+                ('o2', 'c', timestamp '2025-01-05', 7.0, timestamp '2025-02-02'),
+                ('o2', null, timestamp '2025-01-05', 7.0, timestamp '2025-02-03'),
+                ('o3', 'today', timestamp '2025-02-05 10:00:00', 1.0, timestamp '2025-02-05 11:00:00')
             ) as t (activity_id, customer_id, occurred_at, amount, loaded_at)
             """
         )
     project.dbt("--quiet", "build")
-    expected = [("a", "2025-02-02", 1.0), ("a", "2025-02-03", 2.0), ("b", "2025-02-04", 3.0)]
-    for mart, amount in {"activity_sequences": "amount", "rfm_features": "spend_sum"}.items():
-        sql = f"select customer_id, cast(cutoff_at as date)::text, {amount} from {mart} order by cutoff_at"
-        assert project.rows(sql) == expected, mart
-    assert project.rows("select customer_id, amount from activity_log") == [("b", 4.0)]
+    expected = [("a", "2025-02-02", 1.0), ("a", "2025-02-03", 2.0), ("b", "2025-02-04", 3.0), ("c", "2025-02-03", 7.0)]
+
+    def expect_as_known() -> None:
+        for mart, amount in {"activity_sequences": "amount", "rfm_features": "spend_sum"}.items():
+            sql = f"select customer_id, cast(cutoff_at as date)::text, {amount} from {mart} order by all"
+            assert project.rows(sql) == expected, mart
+
+    expect_as_known()
+    assert project.rows("select customer_id, amount from activity_log order by all") == [("b", 4.0), ("today", 1.0)]
+    project.dbt("--quiet", "build", "--vars", '{"as_of": "2025-02-06"}')
+    expect_as_known()
+    assert project.rows("select customer_id from activity_log") == [("today",)]

@@ -427,7 +427,7 @@ def known_on(project_on):
                 project.folder / "known" if target == "duckdb" else project.scratch,
                 target=target,
                 settings=project.settings | {"CASPR_SCHEMA": "known"},
-                variables={"caspr": SETTINGS | {"known_at": True}},
+                variables=SETTINGS | {"known_at": True},
             )
             if target == "duckdb":
                 known.scratch.mkdir()
@@ -730,7 +730,7 @@ def test_an_attribute_of_another_kind_is_built_anew(project_on, target):
         {**visits, "attributes": [{"name": "page", "column": "page_id", "kind": "numerical", "relative": True}]},
         letters,
     ]
-    variables = ("--vars", json.dumps({"caspr": {**SETTINGS, "streams": changed}}))
+    variables = ("--vars", json.dumps({**SETTINGS, "streams": changed}))
     marts = ("activity_attributes", "activity_log", "activity_sequences", "content_features")
     selected = ("--quiet", "run", "--select", *(f"+{mart}" for mart in marts))
     before = project.marts(*marts)
@@ -753,7 +753,7 @@ def test_an_attribute_of_another_kind_is_built_anew(project_on, target):
 def test_a_column_in_other_letters_is_named_where_letters_count(project_on):
     project = project_on("postgres")
     orders = {**SETTINGS["streams"][0], "attributes": [{"name": "amount", "column": "Amount", "kind": "numerical"}]}
-    variables = json.dumps({"caspr": {**SETTINGS, "streams": [orders]}})
+    variables = json.dumps({**SETTINGS, "streams": [orders]})
     done = project.try_dbt("run", "--select", "rejected_activities", "--vars", variables)
     assert done.returncode == 1
     assert 'streams[0].attributes[0].column is "Amount"; expected a column of model' in done.stdout

@@ -8,13 +8,13 @@ source_activities as (
     {{ caspr.source_activities() | indent(4) }}
 ),
 
--- Rows of one stream that share their key. The latest load counts, the others are named here.
+-- Rows of one stream that share their key. The latest load counts, also if it is rejected; the others are named here.
 repeated as (
     select
         stream_rank,
         activity_id
     from source_activities
-    where rejection is null
+    where {{ caspr.is_version('source_activities') | indent(4) }}
     group by stream_rank, activity_id
     having count(*) > 1
 ),
@@ -44,7 +44,7 @@ final as (
         loaded_at,
         'repeated_activity_id' as rejection
     from versions
-    where version_rank > 1
+    where version_rank > 1 and rejection is null
 )
 
 select

@@ -30,7 +30,7 @@ with_next_loads as (
 -- Of several rows of one load the first counts; the others never did.
 final as (
     select * from with_next_loads
-    where loaded_at < superseded_at
+    where loaded_at < superseded_at and rejection is null
 )
 
 select
