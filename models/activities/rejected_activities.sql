@@ -11,11 +11,11 @@ source_activities as (
 -- Rows of one stream that share their key. The latest load counts, also if it is rejected; the others are named here.
 repeated as (
     select
-        stream_rank,
-        activity_id
+        source_activities.stream_rank,
+        source_activities.activity_id
     from source_activities
     where {{ caspr.is_version('source_activities') | indent(4) }}
-    group by stream_rank, activity_id
+    group by source_activities.stream_rank, source_activities.activity_id
     having count(*) > 1
 ),
 

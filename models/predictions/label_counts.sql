@@ -1,4 +1,4 @@
--- How many customers have a label of each task at each cutoff: from it follows what share of them takes part in fitting and measuring.
+-- How many customers have a label of each task at each cutoff: from it follows what share of them is fitted and measured on.
 {%- set counted = ['churn', 'lifetime_value', 'fraud'] %}
 
 with
