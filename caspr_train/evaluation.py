@@ -47,7 +47,7 @@ def copy_marts(reader: Reader, folder: Path) -> None:
     cutoffs, counts = reader.mart("cutoffs").to_pandas(), reader.mart("customer_counts").to_pandas()
     measured = list(cutoffs.loc[cutoffs["role"] != "score", "cutoff_at"])
     of_cutoffs = protocol.at_cutoffs(measured) if measured else "1 = 0"
-    largest = counts.loc[counts["cutoff_at"].isin(measured), "customers"].max() if len(counts) else 0
+    largest = max(counts.loc[counts["cutoff_at"].isin(measured), "customers"], default=0)
     of_customers = " and ".join(filter(None, (of_cutoffs, reader.taking_part(measured, int(largest)))))
     for names, condition in ((WHOLE, ""), (OF_CUTOFFS, of_cutoffs), (OF_CUSTOMERS, of_customers)):
         for name in names:

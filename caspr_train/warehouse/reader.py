@@ -110,7 +110,8 @@ class Reader:
     def customers_at(self, cutoff: datetime, condition: str) -> pa.Array:
         """customer_id of whom the condition (SQL) holds at the cutoff."""
         here = f"cutoff_at = {_instant(cutoff)} and {condition}"
-        return self.query(f"select customer_id from {{customer_cutoffs}} where {here}")["customer_id"].combine_chunks()
+        customers = self.query(f"select customer_id from {{customer_cutoffs}} where {here}")["customer_id"]
+        return pa.array(customers.to_pylist(), pa.string())
 
     def watermark(self) -> datetime | None:
         """The time of the latest activity that any sequence holds."""
