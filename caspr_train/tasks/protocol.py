@@ -373,10 +373,10 @@ def _of_labelled(read: Read, labels: pd.DataFrame, share: float) -> Read:
     def read_labelled(name: str, condition: str) -> pd.DataFrame:
         if not condition:
             return read(name, condition)
-        pieces = [
-            normalise_key(read(name, f"({condition}) and {part}"), name).merge(labels[KEYS], on=KEYS)
-            for part in sample.parts_in_sql(customers, learners.CHUNK_ROWS, share)
-        ]
+        pieces = []
+        for part in sample.parts_in_sql(customers, learners.CHUNK_ROWS, share):
+            rows = read(name, f"({condition})" + (f" and {part}" if part else ""))
+            pieces.append(normalise_key(rows, name).merge(labels[KEYS], on=KEYS))
         return pd.concat([piece for piece in pieces if len(piece)] or pieces[:1], ignore_index=True)
 
     return read_labelled
