@@ -18,7 +18,8 @@ from pathlib import Path
 from benchmarks.shop import GIB, Shop
 
 # Everything but what a learner makes.
-MARTS = [f"models/{room}" for room in ("activities", "sequences", "features", "labels", "embeddings")]
+ROOMS = ("activities", "sequences", "features", "labels", "embeddings")
+MARTS = [*(f"models/{room}" for room in ROOMS), "label_counts"]
 # By task: the learner and representation that score, and the model that holds the scores.
 CHAMPIONS = {
     "churn": ("random_forest", "caspr_rfm_content", "churn_scores"),
