@@ -854,3 +854,36 @@ def test_a_session_that_is_not_in_utc_stops_dbt(project_on):
     done = project.try_dbt("build", "--select", "cutoffs", "--profiles-dir", str(profiles))
     assert done.returncode != 0
     assert "the session's time zone is Asia/Tokyo; expected UTC" in done.stdout + done.stderr
+
+
+def test_a_load_that_broke_off_between_two_renames_on_spark_is_mended_by_the_next(scored_on):
+    """Of one table the new one was not in place yet, and dbt has made an empty one; of another the old one was left."""
+    project = scored_on("spark")
+    begin = (
+        "from pathlib import Path; from caspr_train.project import DbtProject\n"
+        "from caspr_train.warehouse import open_warehouse\n"
+        "warehouse = open_warehouse(DbtProject.load(Path()))\n"
+        "with warehouse._session() as session:\n"
+    )
+    breaking_off = (
+        "    from pyspark.sql import functions as f\n"
+        "    table, beside, old = (warehouse._table('customer_embeddings', end) for end in ('', '__new', '__old'))\n"
+        "    rows = session.table(table)\n"
+        "    before = rows.withColumn('model_version', f.lit('before'))\n"
+        "    before = before.withColumn('embedded_at', f.lit('2020-01-01').cast('timestamp'))\n"
+        "    before.write.format('parquet').saveAsTable(old)\n"
+        "    rows.write.format('parquet').saveAsTable(beside)\n"
+        "    session.sql(f'truncate table {table}')\n"
+        "    runs = warehouse._table('training_runs')\n"
+        "    left = warehouse._table('training_runs', '__old')\n"
+        "    session.table(runs).write.format('parquet').saveAsTable(left)\n"
+    )
+    project.run(sys.executable, "-c", begin + breaking_off)
+    project.caspr("load", "--runs", str(project.scratch / "runs"))
+    looking = (
+        "    versions = session.table(warehouse._table('customer_embeddings')).select('model_version').distinct()\n"
+        "    schema = warehouse.project.source_node('training_runs').schema\n"
+        "    tables = [row.tableName for row in session.sql(f'show tables in {schema}').collect()]\n"
+        "    print(len(versions.collect()), [name for name in tables if '__' in name])\n"
+    )
+    assert project.run(sys.executable, "-c", begin + looking).stdout.strip() == "2 []"

@@ -2,7 +2,7 @@
 
 Tables of Parquet files have no transactions. A load writes all new tables beside the old ones first and then swaps them
 by renaming, table by table: no reader sees half a table, but between two renames one sees new and old tables together,
-or, for the moment of a rename, no table.
+or, for the moment of a rename, no table. What breaks off between two renames, the next load mends.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class SparkWarehouse:
         customers = self._table("customer_embeddings")
         with self._session() as session:
             try:
+                self._mend(session, ["customer_embeddings", "control_embeddings", "item_embeddings"])
                 versions = session.sql(trained.newest_versions(customers, keep)).collect()
                 known = session.sql(f"select distinct customer_id from {self.project.relation('customer_cutoffs')}")
                 rows = {}
@@ -88,6 +89,7 @@ class SparkWarehouse:
     def _replace(self, tables: dict[str, NewRows], what: str) -> dict[str, int]:
         with self._session() as session:
             try:
+                self._mend(session, list(tables))
                 for name, new in tables.items():
                     self._write_beside(session, name, new)
             except _errors() as error:
@@ -97,6 +99,18 @@ class SparkWarehouse:
             except _errors() as error:
                 raise self._data_error(error, f"{what} are loaded in part, load them again") from None
         return {name: new.rows for name, new in tables.items()}
+
+    def _mend(self, session: Any, names: list[str]) -> None:
+        """Finish or undo swaps that broke off. Where both others are there, the old table was renamed away and the new
+        one not yet: a table of the name is one that dbt has made since, empty."""
+        for name in names:
+            table, beside, old = (self._table(name, suffix) for suffix in ("", "__new", "__old"))
+            if session.catalog.tableExists(old.replace("`", "")):
+                if session.catalog.tableExists(beside.replace("`", "")):
+                    session.sql(f"drop table if exists {table}")
+                    session.sql(f"alter table {old} rename to {table}")
+                else:
+                    session.sql(f"drop table {old}")
 
     def _swap(self, session: Any, names: list[str]) -> None:
         """The tables beside take the places of the tables."""
