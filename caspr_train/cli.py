@@ -228,9 +228,9 @@ def evaluate(options: argparse.Namespace) -> None:
     The models are trained as `train` does, or found trained. The first one's vectors are loaded, and what was measured
     into model_evaluations, from where the next `dbt build` takes it into model_performance.
     """
+    from caspr_train import evaluation
     from caspr_train.config import preset
     from caspr_train.distributed import Processes
-    from caspr_train.evaluation import copy_marts, evaluations, keep, measure, measured_now
     from caspr_train.files import scratch
     from caspr_train.runs import Marts
     from caspr_train.tasks.tables import performance_table
@@ -244,23 +244,24 @@ def evaluate(options: argparse.Namespace) -> None:
     runs: dict[int, Path] = {}
     with scratch(_runs(options)) as folder:
         with warehouse.reading() as reader:
-            asked = reader.settings_hashes()
-            copy_marts(reader, folder / "measured")
+            asked, loaded = reader.settings_hashes(), reader.evaluations().to_pandas()
+            evaluation.copy_marts(reader, folder / "measured")
         marts = Marts.read(warehouse, first, folder)
         print(f"read {marts.describe()}", flush=True)
         for place in range(options.seeds):
             config = replace(first, seed=first.seed + place)
             print(f"seed {config.seed}, {place + 1} of {options.seeds}", flush=True)
             runs[config.seed] = _train(options, config, processes, marts, project)
+            evaluation.keep_vectors(runs[config.seed], folder / f"vectors-{config.seed}", folder / "measured")
         print(f"measuring {len(runs)} models" if len(runs) > 1 else "measuring the model", flush=True)
-        measured = measure(folder / "measured", runs)
+        measured = evaluation.measure(
+            {seed: evaluation.reading(folder / "measured", folder / f"vectors-{seed}") for seed in runs}
+        )
     run = runs[first.seed]
-    with warehouse.reading() as reader:
-        known = reader.evaluations(run.name).to_pandas()
-    table = evaluations(measured, run.name, asked, known)
+    table = evaluation.evaluations(measured, run.name, asked, evaluation.known(run, run.name, loaded))
     # Printed and kept first: a database that another process holds should not cost what was measured.
-    print(f"\n{performance_table(measured_now(table, asked))}\n", flush=True)
-    keep(table, run)
+    print(f"\n{performance_table(evaluation.measured_now(table, asked))}\n", flush=True)
+    evaluation.keep(table, run)
     _load(run, warehouse)
     _load_evaluations(run, run.name, warehouse)
     _say_if_hidden(run, run.name, warehouse)
@@ -283,9 +284,8 @@ def finetune(options: argparse.Namespace) -> None:
         follow(fine_tune, processes)
         return
 
-    from caspr_train import finetuning
+    from caspr_train import evaluation, finetuning
     from caspr_train.bundle import Bundle
-    from caspr_train.evaluation import copy_marts, keep, reading
     from caspr_train.files import scratch
     from caspr_train.runs import Marts, expect_complete
     from caspr_train.tasks.performance import performance
@@ -300,9 +300,10 @@ def finetune(options: argparse.Namespace) -> None:
     seeds = range(options.seed, options.seed + options.seeds)
     with scratch(_runs(options)) as packed:
         with warehouse.reading() as reader:
-            asked = reader.settings_hashes()
-            copy_marts(reader, packed / "measured")
-        read = reading(packed / "measured", run)
+            asked, loaded = reader.settings_hashes(), reader.evaluations().to_pandas()
+            evaluation.copy_marts(reader, packed / "measured")
+        evaluation.keep_vectors(run, packed / "vectors", packed / "measured")
+        read = evaluation.reading(packed / "measured", packed / "vectors")
         marts = Marts.read(warehouse, bundle, packed)
         print(f"read {marts.describe()}", flush=True)
         found = finetuning.finetune(read, marts, bundle, task, seeds, sizes, processes, packed / "finetuning")
@@ -310,9 +311,8 @@ def finetune(options: argparse.Namespace) -> None:
     print("wrote " + " and ".join(map(str, files)))
     print(performance_table(performance(found.evaluation, task)) + "\n")
     print(finetuning.curve_text(found.curve) + "\n", flush=True)
-    with warehouse.reading() as reader:
-        known = reader.evaluations(bundle.model_version).to_pandas()
-    keep(finetuning.evaluations(found, task, known, bundle.model_version, asked), run)
+    before = evaluation.known(run, bundle.model_version, loaded)
+    evaluation.keep(finetuning.evaluations(found, task, before, bundle.model_version, asked), run)
     _load_evaluations(run, bundle.model_version, warehouse)
 
 
@@ -453,12 +453,14 @@ def _load(run: Path, warehouse: Warehouse) -> None:
 
 def _load_evaluations(run: Path, model_version: str, warehouse: Warehouse) -> None:
     """Load what was measured with the run's model, if anything was."""
-    from caspr_train.evaluation import KEPT, kept
+    from caspr_train.evaluation import KEPT, evaluations_table, kept, known
 
-    table = kept(run)
-    if table is None:
+    if kept(run) is None:
         return
     try:
+        with warehouse.reading() as reader:
+            loaded = reader.evaluations().to_pandas()
+        table = evaluations_table(known(run, model_version, loaded))
         rows = warehouse.write_evaluations(table, model_version)
     except CasprError as error:
         raise type(error)(

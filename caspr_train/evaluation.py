@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -51,7 +53,7 @@ def copy_marts(reader: Reader, folder: Path) -> None:
     of_customers = " and ".join(filter(None, (of_cutoffs, reader.taking_part(measured, int(largest)))))
     for names, condition in ((WHOLE, ""), (OF_CUTOFFS, of_cutoffs), (OF_CUSTOMERS, of_customers)):
         for name in names:
-            pq.write_table(reader.mart(name, condition), folder / f"{name}.parquet")
+            reader.copy(name, condition, folder / f"{name}.parquet")
     asked = set(cutoffs.loc[cutoffs["role"] == "evaluate", "cutoff_at"])
     if not any(asked & set(_instants(folder / f"{name}.parquet")) for name in LABELS):
         at = ", ".join(map(str, sorted(asked))) or "there is none"
@@ -61,36 +63,47 @@ def copy_marts(reader: Reader, folder: Path) -> None:
         )
 
 
-def reading(folder: Path, run: Path) -> Read:
-    """Reads the vectors of the run's folder, and the marts that `copy_marts` put into `folder`.
+def keep_vectors(run: Path, folder: Path, measured: Path) -> None:
+    """Keep the run's vectors in `folder` as they are now, whatever embeds again meanwhile.
 
-    DataError: the run has no vectors at a train or evaluate cutoff that has customers.
+    DataError: there are none at a train or evaluate cutoff that has customers in the marts copied to `measured`.
     """
-    counts, cutoffs = (pq.read_table(folder / f"{name}.parquet").to_pandas() for name in ("customer_counts", "cutoffs"))
-    measured = set(cutoffs.loc[cutoffs["role"] != "score", "cutoff_at"]) & set(counts["cutoff_at"])
-    without = measured - set(_instants(run / "customer_embeddings.parquet"))
+    folder.mkdir(parents=True)
+    for name in OF_A_RUN:
+        try:
+            os.link(run / f"{name}.parquet", folder / f"{name}.parquet")  # a new file takes its name, not its place
+        except OSError:
+            shutil.copy(run / f"{name}.parquet", folder / f"{name}.parquet")
+    counts, cutoffs = (
+        pq.read_table(measured / f"{name}.parquet").to_pandas() for name in ("customer_counts", "cutoffs")
+    )
+    asked = set(cutoffs.loc[cutoffs["role"] != "score", "cutoff_at"]) & set(counts["cutoff_at"])
+    without = asked - set(_instants(folder / "customer_embeddings.parquet"))
     if without:
         raise DataError(
             f"{run} has no vectors at the cutoff {min(without)}, and the marts have customers there: they were built "
             f"again since. Run `python -m caspr_train embed --bundle {run / 'bundle'}` (or train anew), then this again"
         )
 
+
+def reading(measured: Path, vectors: Path) -> Read:
+    """Reads the marts of `copy_marts` and the vectors of `keep_vectors`."""
+
     def read(name: str, condition: str = "") -> pd.DataFrame:
         of_run = name in OF_A_RUN
         with duckdb.connect() as connection:
-            rows = connection.read_parquet(str((run if of_run else folder) / f"{name}.parquet"))
+            rows = connection.read_parquet(str((vectors if of_run else measured) / f"{name}.parquet"))
             rows = rows.filter(condition) if condition else rows
             return rows.df() if of_run else rows.to_arrow_table().to_pandas()
 
     return read
 
 
-def measure(folder: Path, runs: Mapping[int, Path]) -> pd.DataFrame:
-    """The performance of every task over all seeds, with the vectors of each seed's run: {seed: folder}.
+def measure(reads: Mapping[int, Read]) -> pd.DataFrame:
+    """The performance of every task over all seeds: {seed: what reads the marts and the vectors of its training}.
 
     A task after the other, so that the scores of one alone are in memory.
     """
-    reads = {seed: reading(folder, run) for seed, run in runs.items()}
     measured = [
         performance(_stacked([protocol.evaluate(read, task, seed) for seed, read in reads.items()]), task)
         for task in TASKS
@@ -111,11 +124,11 @@ def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
     return stacked.assign(**shared)
 
 
-def evaluations(measured: pd.DataFrame, model_version: str, asked: dict[str, str], known: pd.DataFrame) -> pa.Table:
-    """The rows of model_evaluations after `measure`, under the name of the first model, and what else is `known` of
-    that model: what `finetune` measured, and from when a task asked something else than `asked`."""
+def evaluations(measured: pd.DataFrame, model_version: str, asked: dict[str, str], before: pd.DataFrame) -> pa.Table:
+    """The rows of model_evaluations after `measure`, under the name of the first model, and what else was known of that
+    model `before`: what `finetune` measured, and from when a task asked something else than `asked`."""
     rows = measured.assign(model_version=model_version, settings_hash=measured["task"].map(asked))
-    others = known[~answers(known, asked) | (known["learner"] == FINETUNED)]
+    others = before[~answers(before, asked) | (before["learner"] == FINETUNED)]
     return evaluations_table(rows, others)
 
 
@@ -129,6 +142,22 @@ def evaluations_table(*parts: pd.DataFrame) -> pa.Table:
     """Rows of model_evaluations, one part below the other, with its columns and types."""
     rows = pd.concat([part for part in parts if len(part)] or parts[-1:], ignore_index=True)
     return arrow_table(rows.astype(PERFORMANCE_TYPES)[[*PERFORMANCE_TYPES, "model_version", "settings_hash"]])
+
+
+def merged(ours: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """Our rows of model_evaluations, and those of the others that say something of another question: of another task,
+    under other settings, or of a fine-tuned encoder where ours are of none."""
+    mine, theirs = (
+        pd.MultiIndex.from_arrays([rows["task"], rows["settings_hash"], rows["learner"] == FINETUNED])
+        for rows in (ours, others)
+    )
+    return evaluations_table(ours, others[~theirs.isin(mine)]).to_pandas()
+
+
+def known(run: Path, model_version: str, loaded: pd.DataFrame) -> pd.DataFrame:
+    """What was measured with the model before: what the run's folder keeps, and what is `loaded` beside it."""
+    loaded, mine = loaded[loaded["model_version"] == model_version], kept(run)
+    return loaded if mine is None else merged(mine.to_pandas(), loaded)
 
 
 def keep(table: pa.Table, run: Path) -> None:

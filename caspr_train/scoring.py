@@ -43,6 +43,7 @@ def score_tables(reader: Reader) -> dict[str, pa.Table]:
     frames["recommendation_performance"] = mine = recommendation.performance(evaluation)
     measured.append(mine)
     evaluations = reader.evaluations().to_pandas()
+    evaluations = evaluations[evaluations["model_version"] == reader.shown_version()]
     leaderboard = _leaderboard(
         pd.concat(measured, ignore_index=True),
         evaluations[answers(evaluations, reader.settings_hashes())],

@@ -1,6 +1,6 @@
 -- A type that is configured and never occurs, for a purchase with an item, is a slip of the pen, or not yet there: a warning that
 -- names it. Where none of a setting's types occurs the build stops: everybody would churn, or nothing would be bought.
-{{ config(fail_calc='coalesce(max(gravity), 0)', warn_if='= 1', error_if='> 1') }}
+{{ config(fail_calc='coalesce(max(gravity), 0)', warn_if='> 0', error_if='> 1') }}
 {%- set churn_types = caspr.churn().activity_types or [] %}
 {%- set recommendation = caspr.recommendation() %}
 {%- set purchase_types = (recommendation.activity_types or []) if recommendation.item else [] %}

@@ -6,6 +6,7 @@ from datetime import datetime
 from types import SimpleNamespace
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,10 +14,11 @@ import pytest
 
 from caspr_train import evaluation
 from caspr_train.errors import DataError
+from caspr_train.files import whole
 from caspr_train.tasks import protocol, sample
 from caspr_train.tasks.churn import CHURN
 from caspr_train.tasks.fraud import FRAUD
-from caspr_train.tasks.performance import performance
+from caspr_train.tasks.performance import PERFORMANCE_TYPES, performance
 from caspr_train.warehouse import Reader, reader
 from tests.test_tasks import EVALUATE, TRAIN, at_most, labels_counted, make_tables, reading
 
@@ -48,7 +50,11 @@ def reader_of(tables) -> Reader:
             connection.register(f"of_{name}", frame)
             connection.execute(f"create table {name} as from of_{name}")
     project = SimpleNamespace(relation=lambda model: model)
-    return Reader(project, "here", lambda sql: connection.sql(sql).to_arrow_table(), lambda sql: iter(()))
+    run, stream = (
+        lambda sql: connection.sql(sql).to_arrow_table(),
+        lambda sql: connection.sql(sql).to_arrow_reader(64),
+    )
+    return Reader(project, "here", run, stream)
 
 
 def run_of(tables, folder):
@@ -56,6 +62,7 @@ def run_of(tables, folder):
     folder.mkdir()
     for name in ("customer_embeddings", "control_embeddings"):
         getattr(tables, name).to_parquet(folder / f"{name}.parquet", index=False)
+    pd.DataFrame({"item": ["a"], "embedding": [[1.0]]}).to_parquet(folder / "item_embeddings.parquet")
     return folder
 
 
@@ -69,7 +76,11 @@ def test_on_the_copy_the_same_is_measured(tables, tmp_path, monkeypatch, most):
     here = copied[copied["cutoff_at"] == TRAIN]["customer_id"]
     assert set(tables.fraud_labels["customer_id"]) <= set(here)
     assert len(here) == 300 if most > 300 else 100 < len(here) < 180
-    read = evaluation.reading(tmp_path / "measured", run_of(tables, tmp_path / "run"))
+    run = run_of(tables, tmp_path / "run")
+    evaluation.keep_vectors(run, tmp_path / "vectors", tmp_path / "measured")
+    with whole(run / "customer_embeddings.parquet") as draft:  # somebody embeds again meanwhile, with other cutoffs
+        tables.customer_embeddings.head(0).to_parquet(draft)
+    read = evaluation.reading(tmp_path / "measured", tmp_path / "vectors")
     is_drawn = sample.is_sampled(tables.churn_labels["customer_id"].unique(), 300, most)
     for task in (CHURN, FRAUD):
         expected = protocol.evaluate(reading(tables), task, 1, NAMES)
@@ -99,7 +110,31 @@ def test_without_labels_or_vectors_it_says_so(tables, tmp_path):
     older = SimpleNamespace(**vars(tables))
     older.customer_embeddings = tables.customer_embeddings[tables.customer_embeddings["cutoff_at"] != EVALUATE]
     with pytest.raises(DataError, match=r"run has no vectors at the cutoff 2011-04-01 .* caspr_train embed"):
-        evaluation.reading(tmp_path / "measured", run_of(older, tmp_path / "run"))
+        evaluation.keep_vectors(run_of(older, tmp_path / "run"), tmp_path / "vectors", tmp_path / "measured")
+
+
+def test_what_was_measured_before_and_not_loaded_yet_is_kept(tmp_path):
+    def rows(value: float, *questions: tuple[str, str, str]) -> pd.DataFrame:
+        texts = pd.DataFrame(questions, columns=["task", "settings_hash", "learner"])
+        row = {name: np.nan for name in PERFORMANCE_TYPES if name not in texts} | {"cutoff_at": EVALUATE, "seeds": 1}
+        row |= {"is_headline": True, "is_champion": True, "customers": 9, "value": value, "model_version": "m"}
+        return evaluation.evaluations_table(texts.assign(**row)).to_pandas()
+
+    def found(frame: pd.DataFrame) -> set[tuple]:
+        return set(frame[["task", "settings_hash", "learner", "value"]].itertuples(index=False, name=None))
+
+    assert evaluation.kept(tmp_path) is None
+    loaded = rows(1.0, ("churn", "now", "lightgbm"), ("churn", "before", "lightgbm"), ("fraud", "now", "lightgbm"))
+    other = loaded.assign(model_version="another")
+    assert found(evaluation.known(tmp_path, "m", pd.concat([loaded, other]))) == found(loaded)
+    mine = rows(2.0, ("churn", "now", "lightgbm"), ("churn", "now", "finetuned"))
+    evaluation.keep(evaluation.evaluations_table(mine), tmp_path)
+    assert found(evaluation.known(tmp_path, "m", pd.concat([loaded, other]))) == {
+        ("churn", "now", "lightgbm", 2.0),
+        ("churn", "now", "finetuned", 2.0),
+        ("churn", "before", "lightgbm", 1.0),
+        ("fraud", "now", "lightgbm", 1.0),
+    }
 
 
 def test_evaluations_of_several_seeds_stand_below_each_other(tables):

@@ -373,6 +373,12 @@ def test_a_bare_build_of_the_committed_shop_is_green(demo_project):
     assert demo_project.rows("select count(distinct customer_id) > 1500 from churn_predictions") == [(True,)]
 
 
+def test_what_the_command_line_says_does_not_reach_a_unit_test(demo_project):
+    units = ("test_type:unit,rejected_activities", "test_type:unit,cutoffs")
+    said = demo_project.dbt("test", "--select", *units, "--vars", "{as_of: 2025-01-01}")
+    assert re.search(r"PASS=(\d+) WARN=0 ERROR=0", said) and "PASS=0" not in said
+
+
 def test_what_the_yaml_says_is_read_in_the_database(demo_project):
     without = "select table_name from duckdb_tables() where not internal and comment is null and schema_name = 'main'"
     assert demo_project.rows(without) == []

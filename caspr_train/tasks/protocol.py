@@ -166,7 +166,7 @@ def questions(
         measured = at_cutoffs([turn.cutoff_at], sample.sampled_in_sql(known_at_turn))
         share = max(sample.share(known_at_fit, _most(turn)), sample.share(known_at_turn))
         labels = _labels(read, task, f"({fitted}) or ({measured})")
-        of_labelled = _of_labelled(read, labels, share)
+        of_labelled = _of_labelled(read, labels, share, len(turn.fit_cutoffs) + 1)
         blocks = sorted({block for name in representations for block in BLOCKS[name]})
         marts = build(of_labelled, f"({fitted}) or ({measured})", _profile_values(of_labelled, fitted), blocks, seed)
         values, known = _values(marts.rows, labels, task), _values(marts.rows, labels, task, turn.cutoff_at)
@@ -230,7 +230,8 @@ def score(read: Read, task: Task, seed: int = 1) -> pd.DataFrame:
         known_at_fit = labelled(read, task, turn.fit_cutoffs)
         fitted = at_cutoffs(turn.fit_cutoffs, sample.sampled_in_sql(known_at_fit, _most(turn)))
         labels = _labels(read, task, fitted)
-        of_labelled = _of_labelled(read, labels, sample.share(known_at_fit, _most(turn)))
+        share = sample.share(known_at_fit, _most(turn))
+        of_labelled = _of_labelled(read, labels, share, len(turn.fit_cutoffs))
         profile_values = _profile_values(of_labelled, fitted)
         marts = build(of_labelled, fitted, profile_values, [*blocks, PROFILE], seed)
         known = _values(marts.rows, labels, task, turn.cutoff_at)
@@ -361,20 +362,20 @@ def _labels(read: Read, task: Task, condition: str) -> pd.DataFrame:
     return sort_by_key(read(task.labels, condition), task.labels)
 
 
-def _of_labelled(read: Read, labels: pd.DataFrame, share: float) -> Read:
+def _of_labelled(read: Read, labels: pd.DataFrame, share: float, cutoffs: int) -> Read:
     """`read`, of those customers alone who are in `labels`, a piece of this share of all customers after the other.
 
-    Where few of many have a label, all others whom the hash chooses would not fit into memory.
+    Where few of many have a label, all others whom the hash chooses at so many `cutoffs` would not fit into memory.
     """
     customers = _customers(read)
-    if customers * share <= 2 * sample.MAXIMUM_CUSTOMERS:
+    if customers * share * cutoffs <= 3 * sample.MAXIMUM_CUSTOMERS:
         return read
 
     def read_labelled(name: str, condition: str) -> pd.DataFrame:
         if not condition:
             return read(name, condition)
         pieces = []
-        for part in sample.parts_in_sql(customers, learners.CHUNK_ROWS, share):
+        for part in sample.parts_in_sql(customers, max(1, learners.CHUNK_ROWS // cutoffs), share):
             rows = read(name, f"({condition})" + (f" and {part}" if part else ""))
             pieces.append(normalise_key(rows, name).merge(labels[KEYS], on=KEYS))
         return pd.concat([piece for piece in pieces if len(piece)] or pieces[:1], ignore_index=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from caspr_train.encoding import SECONDS_BEFORE_CUTOFF, SECONDS_SINCE_PREVIOUS
 from caspr_train.errors import DataError
@@ -125,22 +127,29 @@ class Reader:
         settings = self.query("select task, settings_hash from {task_settings}")
         return dict(zip(settings["task"].to_pylist(), settings["settings_hash"].to_pylist(), strict=True))
 
-    def evaluations(self, model_version: str | None = None) -> pa.Table:
-        """What `evaluate` and `finetune` measured with that model, or the newest, whatever the tasks asked then."""
-        versions = "select model_version from {customer_embeddings}"
-        if model_version is not None:
-            versions = "'" + model_version.replace("'", "''") + "'"
-        table = self.project.source("model_evaluations")
-        return self.query(f"select * from {table} where model_version in ({versions})")
+    def evaluations(self) -> pa.Table:
+        """What `evaluate` and `finetune` measured, with any model and whatever the tasks asked then."""
+        return self.query(f"select * from {self.project.source('model_evaluations')}")
 
     def shown_version(self) -> str | None:
         """The model version whose vectors the package's views show; None before the first load."""
         versions = self.query(newest_versions(self.project.source("customer_embeddings"), 1))["model_version"]
         return versions[0].as_py() if len(versions) else None
 
+    def copy(self, model: str, condition: str, path: Path) -> None:
+        """What `mart` gives, as a Parquet file, a batch after the other."""
+        writer = None
+        for batch in self.stream(_select(model, condition)):
+            writer = writer or pq.ParquetWriter(path, batch.schema)
+            writer.write_batch(batch)
+        if writer is None:
+            pq.write_table(self.mart(model, "1 = 0"), path)
+        else:
+            writer.close()
+
     def mart(self, model: str, condition: str = "") -> pa.Table:
         """The rows of one of the package's models where the condition (SQL) holds, or all of them; in no order."""
-        return self.query(f"select * from {{{model}}}" + (f" where {condition}" if condition else ""))
+        return self.query(_select(model, condition))
 
     def relation(self, model: str) -> str:
         return self.project.relation(model)
@@ -164,6 +173,10 @@ class _Relations(dict):
 
     def __missing__(self, model: str) -> str:
         return self.project.relation(model)
+
+
+def _select(model: str, condition: str) -> str:
+    return f"select * from {{{model}}}" + (f" where {condition}" if condition else "")
 
 
 def _instant(at: datetime) -> str:
