@@ -402,7 +402,7 @@ def test_of_few_who_have_a_label_all_take_part_however_many_customers_there_are(
     found = evaluate(read, CHURN)
     assert set(found["customer_id"]) == set(few) and len(few) == 60
     assert not found["note"].str.contains("chosen by a hash").any()
-    assert len(sizes) == 8 and max(sizes) < 2 * 70  # a piece after the other, of two cutoffs
+    assert len(sizes) == 15 and max(sizes) < 2 * 40  # a piece after the other, of two cutoffs
     is_noise = found["representation"] == "rfm_noise"  # drawn for other rows
     pd.testing.assert_frame_equal(found[~is_noise], expected[~is_noise], check_exact=True)
     pd.testing.assert_frame_equal(
