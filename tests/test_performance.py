@@ -321,10 +321,16 @@ def test_a_remark_stands_beside_the_learner_that_it_is_about():
         made({"rfm": churned * 1.0}, churned, learner="lightgbm").assign(note="left out: colour"),
         made({"rfm": churned * 1.0}, churned, learner="bg_nbd").assign(note="r 0.25"),
         made({"caspr_finetuned": churned * 1.0}, churned, learner="finetuned").assign(note="embedding v1"),
+        made({"caspr": churned * 1.0}, churned, learner="ranking").assign(note="9 of 9 items have a vector"),
     ]
     text = performance_table(performance(pd.concat(frames, ignore_index=True), CHURN))
-    for said in ("churn, rfm: left out: colour", "churn, bg_nbd: r 0.25", "churn, caspr_finetuned: embedding v1"):
-        assert said in text.splitlines()
+    for said in (
+        "rfm: left out: colour",
+        "bg_nbd: r 0.25",
+        "caspr_finetuned: embedding v1",
+        "caspr: 9 of 9 items have a vector",
+    ):
+        assert f"churn, {said}" in text.splitlines()
 
 
 def test_the_table_claims_no_earlier_cutoff_where_a_note_says_otherwise(evaluation):

@@ -137,7 +137,7 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     """Every remark once, with the representations it is about, or the learner that has the representation to itself."""
     remarks: dict[tuple[str, str], list[str]] = {}
     for row in rows.itertuples():
-        name = row.learner if row.representation in BLOCKS and row.learner not in LEARNERS else row.representation
+        name = row.learner if row.representation in BLOCKS and row.learner not in _KNOWN[0] else row.representation
         for remark in filter(None, ("" if pd.isna(row.note) else str(row.note)).split("; ")):
             names = remarks.setdefault((str(row.task), remark), [])
             if name not in names:
