@@ -19,7 +19,7 @@ from caspr_train.tasks import protocol, sample
 from caspr_train.tasks.churn import CHURN
 from caspr_train.tasks.fraud import FRAUD
 from caspr_train.tasks.performance import PERFORMANCE_TYPES, performance
-from caspr_train.warehouse import Reader, reader
+from caspr_train.warehouse import Reader
 from tests.test_tasks import EVALUATE, TRAIN, at_most, labels_counted, make_tables, reading
 
 NAMES = ("rfm", "caspr", "rfm_random_encoder")
@@ -69,7 +69,6 @@ def run_of(tables, folder):
 @pytest.mark.parametrize("most", [1_000, 100], ids=["everybody", "a sample"])
 def test_on_the_copy_the_same_is_measured(tables, tmp_path, monkeypatch, most):
     at_most(monkeypatch, most)
-    monkeypatch.setattr(reader, "MAXIMUM_CUSTOMERS", most)
     evaluation.copy_marts(reader_of(tables), tmp_path / "measured")
     copied = pq.read_table(tmp_path / "measured" / "rfm_features.parquet").to_pandas()
     assert set(copied["cutoff_at"]) == {TRAIN, EVALUATE}
@@ -89,7 +88,6 @@ def test_on_the_copy_the_same_is_measured(tables, tmp_path, monkeypatch, most):
 
 
 def test_who_takes_part_has_controls(tables, monkeypatch):
-    monkeypatch.setattr(reader, "MAXIMUM_CUSTOMERS", 100)
     at_most(monkeypatch, 100)
     marts, at = reader_of(tables), datetime(2011, 1, 1)
     assert pd.Timestamp(at) == TRAIN

@@ -15,7 +15,6 @@ from caspr_train.encoding import SECONDS_BEFORE_CUTOFF, SECONDS_SINCE_PREVIOUS
 from caspr_train.errors import DataError
 from caspr_train.project import DbtProject
 from caspr_train.schema import PROFILE_BEGAN_AT, Schema
-from caspr_train.tasks.sample import MAXIMUM_CUSTOMERS, sampled_in_sql
 from caspr_train.warehouse.trained import newest_versions
 
 Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
@@ -96,15 +95,17 @@ class Reader:
 
         A sample of all, and of those who have a label of a task a sample too, where they are fewer (tasks.protocol).
         """
-        if customers <= MAXIMUM_CUSTOMERS:
+        from caspr_train.tasks import sample  # brings scikit-learn, which `load` and `prune` do without
+
+        if customers <= sample.MAXIMUM_CUSTOMERS:
             return ""
         at = f"cutoff_at in ({', '.join(map(_instant, cutoffs))})"
         # The fewest at any of the cutoffs: the largest share.
         fewest = "select task, min(customers) as customers from {label_counts}"
-        parts = [sampled_in_sql(customers)]
+        parts = [sample.sampled_in_sql(customers)]
         for row in self.query(f"{fewest} where {at} group by task order by task").to_pylist():
             if row["customers"] < customers:
-                sampled = sampled_in_sql(row["customers"])
+                sampled = sample.sampled_in_sql(row["customers"])
                 here = " and ".join(filter(None, (at, sampled)))
                 parts.append(f"customer_id in (select customer_id from {{{row['task']}_labels}} where {here})")
         return f"({' or '.join(parts)})"
