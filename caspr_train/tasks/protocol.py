@@ -15,6 +15,7 @@ to be scored is never fitted on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,6 +40,8 @@ from caspr_train.tasks.representations import (
 
 # Fewer labelled rows than this, or fewer of one class, are fitted on and said to be few.
 FEW_LABELS = 50
+# So many learners are fitted at a time.
+SIDE_BY_SIDE = 2
 # What is predicted with where nothing could be measured yet.
 DEFAULT = ("lightgbm", "rfm")
 WITHOUT_ACTIVITY = "no activity before the cutoff: scored from the profile alone, fitted on customers with activities"
@@ -143,13 +146,18 @@ def evaluate(read: Read, task: Task, seed: int = 1, representations: Sequence[st
     parts = []
     for question in questions(read, task, seed, representations):
         of_purchases, why_none = _of_purchases(question.read, task, question.measured, question.asked(task, seed))
-        for representation in question.marts.usable(question.fit, question.target):
-            if representation not in representations:
-                continue
-            notes = _sizes(read, task, question.turn) + _notes(question, representation) + why_none
-            for learner in learners.LEARNERS:
-                scores, remarks = answer_by(question, task, representation, learner, seed)
-                parts.append(question.answer(task, seed, learner, representation, scores, "; ".join(notes + remarks)))
+        usable = question.marts.usable(question.fit, question.target)
+        jobs = [(name, learner) for name in usable if name in representations for learner in learners.LEARNERS]
+        sizes = _sizes(read, task, question.turn)
+
+        def answer(job: tuple[str, str], question: Question = question) -> tuple[dict[str, np.ndarray], list[str]]:
+            return answer_by(question, task, *job, seed)
+
+        # Of a few thousand rows no learner keeps a core busy all the time. More side by side would ask for memory.
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            for (name, learner), (scores, remarks) in zip(jobs, pool.map(answer, jobs), strict=True):
+                note = "; ".join(sizes + _notes(question, name) + why_none + remarks)
+                parts.append(question.answer(task, seed, learner, name, scores, note))
         parts += of_purchases
     return evaluation(parts, task)
 
