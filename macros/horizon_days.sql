@@ -11,9 +11,11 @@
     {%- for name in accepted -%}
         {%- set given = caspr.setting(name, {}) -%}
         {%- do caspr.check_keys(name, given, accepted[name]) -%}
-        {#- A recommendation, and a fraud that nothing is said of, lengthen nothing by themselves: the others say how far the
-            cutoffs lie apart. -#}
-        {%- set follows = name == 'recommendation' or (name == 'fraud' and given == {}) -%}
+        {#- A recommendation, a fraud that nothing is said of, and a lifetime value without money lengthen nothing by themselves:
+            the others say how far the cutoffs lie apart. -#}
+        {%- set follows = name == 'recommendation' or (name == 'fraud' and given == {}) or (
+            name == 'lifetime_value' and horizons['churn'] < general and caspr.attribute_with_role('monetary') is none
+        ) -%}
         {%- do horizons.update({
             name: caspr.check_positive_integer(name ~ '.horizon_days', given['horizon_days'])
                 if given.get('horizon_days') is not none

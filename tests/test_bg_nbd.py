@@ -97,6 +97,14 @@ def test_without_money_there_is_churn_alone_and_without_customers_nothing(world,
     assert len(empty) == 0 and empty.dtypes.astype(str).to_dict() == bg_nbd.SCORE_TYPES
 
 
+@needs_the_extra
+def test_where_the_mean_spend_does_not_exist_no_revenue_is_made_up(world, scores, monkeypatch):
+    parameters = bg_nbd.parameters
+    monkeypatch.setattr(bg_nbd, "parameters", lambda model: {**parameters(model), "q": 1.0})
+    found = bg_nbd.bg_nbd_scores(world[0], HORIZON_DAYS)
+    assert found["predicted_revenue"].isna().all() and found["churn_probability"].equals(scores["churn_probability"])
+
+
 @pytest.mark.parametrize("most", [100, 1_000])
 def test_no_more_are_fitted_on_than_the_most_though_all_were_chosen_by_the_same_hash(world, most, monkeypatch):
     chosen = world[0][sample.is_sampled(world[0]["customer_id"], 30_000, 10_000)]

@@ -180,6 +180,12 @@ def test_ranks_are_those_of_a_sort_and_equal_scores_fall_by_column():
         np.testing.assert_array_equal(found, order[:, :count].ravel())
         np.testing.assert_array_equal(found_rows, np.repeat(np.arange(20), min(count, 40)))
     assert ranking.ranks(scores, np.array([0]), np.array([-1])).tolist() == [np.inf]
+    # Of a customer of whom nothing is known all are equal, and no more than asked for are put into order.
+    unknown = np.zeros((3, 1_000), np.float32)
+    unknown[1, 990:] = 1
+    unknown[2, :5] = -np.inf
+    assert ranking.at_least(unknown, np.zeros((3, 1)), 4).sum(axis=1).tolist() == [4, 14, 4]
+    assert ranking.top(unknown, 4)[1].reshape(3, 4).tolist() == [[0, 1, 2, 3], [990, 991, 992, 993], [5, 6, 7, 8]]
 
 
 # -- the recommenders on cases small enough to see through
@@ -240,6 +246,15 @@ def test_confidences_are_times_bought_by_what_the_model_expects_of_them(small):
     chances = candidates.chances(items, customers)[0]
     bought = chances * [0, 1, 1, 1]
     np.testing.assert_allclose(confidences, np.array([0, 3, 1, 1]) * bought / (bought.sum() / 3), rtol=1e-5)
+
+
+def test_a_customer_whose_items_the_model_holds_for_impossible_has_its_counts_as_confidences(small):
+    far = Shop(
+        small.purchases, ["cem"], {"ann": [300, 0]}, {"pen": [-1, 0], "ink": [-1, 0], "cap": [-1, 0], "box": [1, 0]}
+    )
+    items, customers = of_shop(far)
+    assert candidates.chances(items, customers)[0].tolist() == [1, 0, 0, 0]
+    assert candidates.confidences(items, customers)[0].toarray().ravel().tolist() == [0, 3, 1, 1]
 
 
 def test_als_solves_the_equations_of_hu_koren_and_volinsky(small):

@@ -6,9 +6,9 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from caspr_train.tasks import neighbours, segments
+from caspr_train.tasks import blas, neighbours, segments
 from caspr_train.tasks.frames import reader
 
 SCORE, EARLIER = pd.Timestamp("2025-07-01"), pd.Timestamp("2025-04-01")
@@ -71,6 +71,20 @@ def test_neither_rows_nor_threads_move_a_segment_or_a_neighbour(blobs):
         pd.testing.assert_frame_equal(first, second, check_exact=True)
 
 
+def test_two_models_side_by_side_both_have_blas_in_one_thread_until_they_leave():
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    with threadpool_limits(2, "blas"):
+        first, second = blas.one_thread(), blas.one_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        inside = threads()
+        second.__exit__(None, None, None)
+        assert (inside, threads()) == ({1}, {2})
+
+
 @pytest.mark.parametrize("customers", [0, 1, 2, 3, 12])
 def test_few_customers_or_equal_ones_are_one_segment_and_have_the_neighbours_there_are(customers):
     known = marts(np.ones((customers, 4)))
@@ -99,7 +113,7 @@ def features(customers: int, group: np.ndarray) -> dict[str, pd.DataFrame]:
     share = rng.uniform(0, 0.1, customers) + 0.5 * (group == 1)
     gap = np.where(rng.random(customers) < 0.02, 99.0 * (group == 2), np.nan)
     per_week = 2 * spend + rng.normal(size=customers) / 9
-    rfm = keys.assign(spend_sum=spend, spend_per_week=per_week, gap=gap, equal=1.0, customer_fingerprint="x")
+    rfm = keys.assign(spend_sum=spend, spend_per_week=per_week, gap=gap, equal=9.99, customer_fingerprint="x")
     content = keys.assign(page_top_2_share=share, page_top_1_count_in_sequence=0, customer_fingerprint="y")
     # What is known at another cutoff says nothing of this one.
     rfm = pd.concat([rfm, rfm.assign(cutoff_at=EARLIER, spend_sum=1e6)])
@@ -152,3 +166,13 @@ def test_cells_find_nearly_all_neighbours_of_many_customers():
     assert (found >= 0).all() and (np.diff(cosine, axis=1) <= 0).all()
     shared = [len(np.intersect1d(*pair)) for pair in zip(exact, found, strict=True)]
     assert np.mean(shared) / neighbours.NEIGHBOURS > 0.95
+
+
+def test_equal_vectors_have_the_first_of_each_other_in_every_cell():
+    """Of so many duplicates that k-means finds a centre twice: each is still compared with its own cell."""
+    rng = np.random.default_rng(2)
+    distinct = np.float32(rng.normal(size=(3, 8)))
+    unit = (distinct / np.linalg.norm(distinct, axis=1, keepdims=True))[rng.integers(0, 3, 2_500)]
+    found, cosine = neighbours.nearest(unit, compared=500)
+    assert (found >= 0).all() and (cosine == 1).all()
+    assert (found != np.arange(len(unit))[:, None]).all() and (np.diff(found, axis=1) > 0).all()

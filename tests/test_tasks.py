@@ -1,7 +1,9 @@
 """What must hold for the tasks: protocol, representations and controls, on frames made here and read through DuckDB."""
 
+import signal
 import subprocess
 import sys
+import threading
 import warnings
 from types import SimpleNamespace
 
@@ -422,6 +424,27 @@ def test_every_customer_is_in_one_of_as_few_parts_as_there_must_be():
         assert sorted(pd.concat(parts)) == numbered(5_000)
 
 
+def test_who_interrupts_does_not_wait_for_the_fits_under_way(tables, monkeypatch):
+    begun, enough, ended = threading.Semaphore(0), threading.Event(), []
+
+    def fit(*_):
+        begun.release()
+        ended.append(enough.wait(60))
+        return learners.base_rate(np.zeros(1))
+
+    def interrupt():
+        for _ in range(protocol.SIDE_BY_SIDE):
+            begun.acquire()
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    monkeypatch.setattr(learners, "fit", fit)
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(untrained(tables), CHURN)
+    assert not ended
+    enough.set()
+
+
 # -- the scores that are used
 
 
@@ -730,6 +753,27 @@ def of_purchases(tables, monkeypatch, revenue):
     monkeypatch.setattr(bg_nbd, "is_available", lambda: True)
     monkeypatch.setattr(bg_nbd, "bg_nbd_scores", lambda *_: said)
     return evaluate(untrained(tables, task_settings=settings, rfm_scores=known), LIFETIME_VALUE)
+
+
+def test_bg_nbd_sees_everybody_though_few_have_a_label(tables, monkeypatch):
+    """Who is at risk has bought of late: fitted on them alone it would hold everybody for a regular."""
+    at_most(monkeypatch, 50)
+    labels = tables.lifetime_value_labels
+    at_risk = labels[labels["customer_id"].isin(numbered(300)[::10])]
+    asked = {}
+
+    def bg_nbd_scores(rows, horizon_days, rfm_period, fit_on):
+        asked.update(rows=set(rows["customer_id"]), fit_on=set(fit_on["customer_id"]))
+        return rows[["customer_id", "cutoff_at"]].assign(churn_probability=0.5, predicted_revenue=1.0, note="")
+
+    monkeypatch.setattr(bg_nbd, "is_available", lambda: True)
+    monkeypatch.setattr(bg_nbd, "bg_nbd_scores", bg_nbd_scores)
+    known = tables.rfm_features[tables.rfm_features["cutoff_at"] == EVALUATE]
+    settings = tables.task_settings.assign(is_about_purchases=True)
+    marts = {"lifetime_value_labels": at_risk, "rfm_scores": known, "task_settings": settings}
+    assert "bg_nbd" in set(evaluate(untrained(tables, **marts), LIFETIME_VALUE)["learner"])
+    sampled = set(known["customer_id"][sample.is_sampled(known["customer_id"], 300, 50)])
+    assert asked["rows"] <= set(at_risk["customer_id"]) and asked["fit_on"] == sampled and len(sampled) > 30
 
 
 def test_an_expectation_is_no_probability_and_ranks_all_the_same(tables, monkeypatch):

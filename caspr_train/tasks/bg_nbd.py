@@ -45,7 +45,9 @@ def is_available() -> bool:
     return importlib.util.find_spec("pymc_marketing") is not None
 
 
-def bg_nbd_scores(rfm_scores: pd.DataFrame, horizon_days: int, rfm_period: str = "day") -> pd.DataFrame:
+def bg_nbd_scores(
+    rfm_scores: pd.DataFrame, horizon_days: int, rfm_period: str = "day", fit_on: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """customer_id, cutoff_at, churn_probability, predicted_revenue and note, one row a row of `rfm_scores`.
 
     churn_probability: of no purchase in [cutoff, cutoff + horizon_days); a purchase as in `rfm_scores`.
@@ -53,13 +55,19 @@ def bg_nbd_scores(rfm_scores: pd.DataFrame, horizon_days: int, rfm_period: str =
         monetary. A probability of being of high value the models do not give.
     note: the parameters, times in weeks.
 
+    fit_on: rows of `rfm_scores` that the models are fitted on, of the same cutoffs; by default those to be scored. Who
+        is scored may have been chosen by what was bought of late (at_risk_days), and the models must see everybody.
     Each cutoff is fitted by itself. Who never bought is beyond the models and gets the worst score: 1 and 0. A cutoff
     with fewer than MINIMUM_REPEAT_CUSTOMERS has no rows. Raises UsageError without the extra.
     """
     if not is_available():
         raise UsageError("bg_nbd: pymc-marketing is not installed; pip install 'caspr-train[btyd]'")
     known = sort_by_key(rfm_scores, "rfm_scores")
-    parts = [_scored(at, horizon_days / 7, WEEKS[rfm_period]) for _, at in known.groupby("cutoff_at")]
+    seen = known if fit_on is None else sort_by_key(fit_on, "rfm_scores")
+    parts = [
+        _scored(at, seen[seen["cutoff_at"] == cutoff_at], horizon_days / 7, WEEKS[rfm_period])
+        for cutoff_at, at in known.groupby("cutoff_at")
+    ]
     parts = [part for part in parts if part is not None]
     if not parts:
         return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in SCORE_TYPES.items()})
@@ -83,10 +91,10 @@ def fit(purchases: pd.DataFrame) -> tuple[Any, Any]:
     return counts, amounts
 
 
-def _scored(at: pd.DataFrame, horizon_weeks: float, weeks: float) -> pd.DataFrame | None:
-    has_bought = at["btyd_t"].notna().to_numpy()
-    buyers = at[has_bought]
-    purchases = pd.DataFrame(
+def _purchases(at: pd.DataFrame, weeks: float) -> pd.DataFrame:
+    """What the models are told of those rows of rfm_scores `at` a cutoff who have bought."""
+    buyers = at[at["btyd_t"].notna()]
+    return pd.DataFrame(
         {
             "customer_id": buyers["customer_id"].astype(object),
             "frequency": buyers["btyd_frequency"].to_numpy(np.float64),
@@ -95,9 +103,14 @@ def _scored(at: pd.DataFrame, horizon_weeks: float, weeks: float) -> pd.DataFram
             "monetary_value": buyers["btyd_monetary_value"].to_numpy(np.float64, na_value=np.nan),
         }
     )
+
+
+def _scored(at: pd.DataFrame, fit_on: pd.DataFrame, horizon_weeks: float, weeks: float) -> pd.DataFrame | None:
+    has_bought = at["btyd_t"].notna().to_numpy()
+    purchases, seen = _purchases(at, weeks), _purchases(fit_on, weeks)
     # The lowest hashes, not those below a bound: who is measured was chosen by a bound of the same hash.
-    lowest = np.argsort(sample.hashes(purchases["customer_id"]), kind="stable")[:MAXIMUM_FIT_CUSTOMERS]
-    fitted = purchases.iloc[np.sort(lowest)]
+    lowest = np.argsort(sample.hashes(seen["customer_id"]), kind="stable")[:MAXIMUM_FIT_CUSTOMERS]
+    fitted = seen.iloc[np.sort(lowest)]
     if (fitted["frequency"] > 0).sum() < MINIMUM_REPEAT_CUSTOMERS:
         return None
     counts, amounts = fit(fitted)
@@ -106,7 +119,8 @@ def _scored(at: pd.DataFrame, horizon_weeks: float, weeks: float) -> pd.DataFram
     revenue = np.zeros(len(at))
     churn[has_bought] = _no_purchase(counts, purchases, horizon_weeks)
     revenue[has_bought] = np.nan
-    if amounts is not None:
+    # With q up to 1 the mean of what is spent does not exist, and its formula is negative.
+    if amounts is not None and parameters(amounts)["q"] > 1:
         # A mean that refunds made negative is outside of the model's amounts.
         paid = purchases.assign(monetary_value=purchases["monetary_value"].clip(lower=0))
         spend = _values(amounts.expected_customer_spend(paid))

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from implicit.als import AlternatingLeastSquares
 from scipy import sparse
-from threadpoolctl import threadpool_limits
 
+from caspr_train.tasks import blas
 from caspr_train.tasks.learners import worker_threads
 from caspr_train.tasks.purchases import Customers, Items
 
@@ -88,7 +88,8 @@ def chances(items: Items, customers: Customers) -> np.ndarray:
     has_vector = np.isfinite(customers.vectors).all(axis=1)
     if items.has_vector.any() and has_vector.any():
         known = items.has_vector
-        logits = customers.vectors[has_vector] @ items.vectors[known].T + items.bias[known]
+        with blas.one_thread():
+            logits = customers.vectors[has_vector] @ items.vectors[known].T + items.bias[known]
         logits -= logits.max(axis=1, keepdims=True)
         np.exp(logits, out=logits)
         logits *= items.share[known].sum() / logits.sum(axis=1, keepdims=True)
@@ -145,7 +146,7 @@ def als(
     """
     if not customers.times.nnz:
         return lambda some: np.zeros(some.times.shape, np.float32)
-    with threadpool_limits(1, "blas"):  # its own threads and those of BLAS would wait for each other
+    with blas.one_thread():  # its own threads and those of BLAS would wait for each other
         model = AlternatingLeastSquares(
             factors=FACTORS,
             alpha=alpha,
@@ -158,7 +159,7 @@ def als(
         model.fit(sparse.csr_matrix(confidences(customers)), show_progress=False)
 
     def scores(some: Customers) -> np.ndarray:
-        with threadpool_limits(1, "blas"):
+        with blas.one_thread():
             factors = model.recalculate_user(np.arange(len(some)), sparse.csr_matrix(confidences(some)))
             return factors @ model.item_factors.T
 
@@ -177,7 +178,8 @@ def confidences(items: Items, customers: Customers) -> sparse.csr_array:
         chance = chances(items, some)[rows, some.times.indices].astype(np.float64)
         mean = np.bincount(rows, chance, minlength=len(some)) / np.maximum(np.diff(some.times.indptr), 1)
         start = result.indptr[piece.start]
-        result.data[start : start + len(rows)] *= chance / mean[rows]
+        mean = mean[rows]  # 0 where the model holds none of the customer's items for possible: all are as likely
+        result.data[start : start + len(rows)] *= np.divide(chance, mean, out=np.ones_like(chance), where=mean > 0)
     return result
 
 

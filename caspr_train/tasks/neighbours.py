@@ -14,7 +14,7 @@ import pandas as pd
 from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
-from caspr_train.tasks import vectors
+from caspr_train.tasks import blas, ranking, vectors
 from caspr_train.tasks.frames import Read
 
 NEIGHBOURS = 10
@@ -73,7 +73,7 @@ def nearest(unit: np.ndarray, compared: int = COMPARED) -> tuple[np.ndarray, np.
         step = max(1, BLOCK // len(candidates))
         for start in range(0, len(members), step):
             rows = members[start : start + step]
-            with threadpool_limits(1):  # another number of threads adds in another order
+            with blas.one_thread():
                 block = unit[rows] @ unit[candidates].T
             block[np.arange(len(rows)), np.searchsorted(candidates, rows)] = -np.inf  # nobody beside themselves
             row, place, value = _highest(block, min(NEIGHBOURS, len(candidates) - 1))
@@ -85,9 +85,9 @@ def nearest(unit: np.ndarray, compared: int = COMPARED) -> tuple[np.ndarray, np.
 
 def _highest(block: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row, column and rounded value of the `most` highest of each row, by row, the highest first."""
-    # The limit and then a comparison: half the time of np.argpartition, and equals at the limit are all there.
+    # The limit and then a comparison: half the time of np.argpartition, and of equals at the limit the first are there.
     limit = np.partition(block, -most, axis=1)[:, -most, None]
-    row, column = np.nonzero(block >= limit)
+    row, column = np.nonzero(ranking.at_least(block, limit, most))
     value = np.round(block[row, column].astype(np.float64), 6)
     order = np.lexsort((column, -value, row))
     row, column, value = row[order], column[order], value[order]
@@ -104,8 +104,8 @@ def _cells(unit: np.ndarray, compared: int) -> Iterator[tuple[np.ndarray, np.nda
         return
     count = round(len(unit) ** 0.5)
     drawn = np.random.default_rng(SEED).choice(len(unit), min(len(unit), 50 * count), replace=False)
-    # In one thread, or the last bit of a sum would depend on which of them is the first to finish.
-    with threadpool_limits(1):
+    # Threads of OpenMP, which are each caller's own, add up in the order in which they finish.
+    with blas.one_thread(), threadpool_limits(1, "openmp"):
         kmeans = MiniBatchKMeans(count, batch_size=4096, n_init=1, random_state=SEED).fit(unit[drawn])
         starts = range(0, len(unit), CHUNK_ROWS)
         cell = np.concatenate([kmeans.predict(unit[start : start + CHUNK_ROWS]) for start in starts])
@@ -113,6 +113,7 @@ def _cells(unit: np.ndarray, compared: int) -> Iterator[tuple[np.ndarray, np.nda
     members = np.split(order, np.cumsum(np.bincount(cell, minlength=count))[:-1])
     centres = kmeans.cluster_centers_
     squared = np.square(centres).sum(axis=1) - 2 * centres @ centres.T
+    np.fill_diagonal(squared, -np.inf)  # the own cell is among them though many centres be the same
     for own, near in zip(members, np.argsort(squared, axis=1, kind="stable"), strict=True):
         if len(own):
             candidates = np.concatenate([members[other] for other in near[: round(compared / count)]])

@@ -15,8 +15,8 @@ to be scored is never fitted on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing.pool import ThreadPool
 
 import numpy as np
 import pandas as pd
@@ -145,7 +145,7 @@ def evaluate(read: Read, task: Task, seed: int = 1, representations: Sequence[st
     """
     parts = []
     for question in questions(read, task, seed, representations):
-        of_purchases, why_none = _of_purchases(question.read, task, question.measured, question.asked(task, seed))
+        of_purchases, why_none = _of_purchases(read, question, task, question.asked(task, seed))
         usable = question.marts.usable(question.fit, question.target)
         jobs = [(name, learner) for name in usable if name in representations for learner in learners.LEARNERS]
         sizes = _sizes(read, task, question.turn)
@@ -154,8 +154,9 @@ def evaluate(read: Read, task: Task, seed: int = 1, representations: Sequence[st
             return answer_by(question, task, *job, seed)
 
         # Of a few thousand rows no learner keeps a core busy all the time. More side by side would ask for memory.
-        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-            for (name, learner), (scores, remarks) in zip(jobs, pool.map(answer, jobs), strict=True):
+        # Its threads are daemons: who interrupts does not wait for fits that nobody wants any more.
+        with ThreadPool(SIDE_BY_SIDE) as pool:
+            for (name, learner), (scores, remarks) in zip(jobs, pool.imap(answer, jobs), strict=True):
                 note = "; ".join(sizes + _notes(question, name) + why_none + remarks)
                 parts.append(question.answer(task, seed, learner, name, scores, note))
         parts += of_purchases
@@ -204,6 +205,7 @@ def answer_by(
             predict, why = _fit(question.marts, representation, learner, kept, question.known[one.score], one, seed)
             scores[one.score][asked] = predict(question.marts.matrix(representation, question.target[asked]))
             remarks += [why] if why and why not in remarks else []
+            del predict  # or a second forest would be kept while the next one grows
     return scores, remarks
 
 
@@ -305,7 +307,9 @@ def score_types(task: Task) -> dict[str, str]:
 _NOTE = {"note": "string"}
 
 
-def _of_purchases(read: Read, task: Task, measured: str, rows: pd.DataFrame) -> tuple[list[pd.DataFrame], list[str]]:
+def _of_purchases(
+    read: Read, question: Question, task: Task, rows: pd.DataFrame
+) -> tuple[list[pd.DataFrame], list[str]]:
     """The same rows scored by BG/NBD, which knows dates and amounts of purchases only and needs no labels; remarks.
 
     None where the task is about something else, where the extra `btyd` is not installed, or where too few bought again.
@@ -319,7 +323,10 @@ def _of_purchases(read: Read, task: Task, measured: str, rows: pd.DataFrame) -> 
     if settings.empty:
         return [], []
     scores = bg_nbd.bg_nbd_scores(
-        read("rfm_scores", measured), int(settings["horizon_days"].iloc[0]), str(settings["rfm_period"].iloc[0])
+        question.read("rfm_scores", question.measured),
+        int(settings["horizon_days"].iloc[0]),
+        str(settings["rfm_period"].iloc[0]),
+        read("rfm_scores", at_cutoffs([question.turn.cutoff_at], sample.sampled_in_sql(_customers(read)))),
     )
     mine = rows[KEYS].merge(scores, how="left", on=KEYS)
     if mine["churn_probability"].isna().all():

@@ -27,11 +27,23 @@ def top(scores: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     count = min(count, scores.shape[1])
     least = np.partition(scores, scores.shape[1] - count, axis=1)[:, -count, None]
     # With ties at the end of the list there are more than `count`: they are cut off once all are in order.
-    rows, columns = np.nonzero((scores >= least) & (scores > -np.inf))
+    rows, columns = np.nonzero(at_least(scores, least, count) & (scores > -np.inf))
     order = np.lexsort((columns, -scores[rows, columns], rows))
     rows, columns = rows[order], columns[order]
     place = np.arange(len(rows)) - np.searchsorted(rows, rows)
     return rows[place < count], columns[place < count]
+
+
+def at_least(values: np.ndarray, least: np.ndarray, count: int) -> np.ndarray:
+    """[n, m] bool: where values [n, m] are above `least` [n, 1], and the first `count` of those equal to it.
+
+    All that are equal may be all there are: the items of a customer of whom nothing is known.
+    """
+    chosen = values >= least
+    if np.count_nonzero(chosen) > 2 * count * len(values):
+        is_equal = values == least
+        chosen &= ~is_equal | (np.cumsum(is_equal, axis=1, dtype=np.int32) <= count)
+    return chosen
 
 
 def ranks(scores: np.ndarray, rows: np.ndarray, columns: np.ndarray, within: int | None = None) -> np.ndarray:

@@ -16,7 +16,7 @@ from sklearn.metrics import silhouette_score
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from caspr_train.tasks import sample, vectors
+from caspr_train.tasks import blas, sample, vectors
 from caspr_train.tasks.frames import Read
 from caspr_train.tasks.representations import KEYS, sort_by_key
 
@@ -85,8 +85,8 @@ def cluster(customers: np.ndarray, embedding: np.ndarray) -> tuple[np.ndarray, f
     scaler = StandardScaler().fit(fitted)
     fitted = scaler.transform(fitted)
     counted = fitted[:: -(-len(fitted) // COUNT_CUSTOMERS)]
-    # In one thread: several add up in the order in which they finish, and the last bit of a sum depends on the order.
-    with threadpool_limits(1), config_context(working_memory=64):
+    # Threads of OpenMP, which are each caller's own, add up in the order in which they finish.
+    with blas.one_thread(), threadpool_limits(1, "openmp"), config_context(working_memory=64):
         chosen, silhouette = _choose(counted)
         if chosen is None:
             return np.ones(len(embedding), dtype=np.int64), np.nan
@@ -143,11 +143,12 @@ def differences(assigned: pd.DataFrame, read: Read) -> pd.DataFrame:
 def largest_differences(names: list[str], x: np.ndarray, segment: np.ndarray) -> list[list[dict]]:
     """By segment [n], the features of x [n, features] (NaN where missing) that tell it most from everybody."""
     known = np.isfinite(x)
+    # Not by the spread: the mean of equal numbers is none of them in the last bit, and so far all would be from it.
+    is_equal = np.where(known, x, -np.inf).max(axis=0) <= np.where(known, x, np.inf).min(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = _mean_known(x, known)
-        z = np.where(known, x - mean, 0)
-        z /= np.sqrt(np.square(z).mean(axis=0))
-    z[:, ~np.isfinite(z).all(axis=0)] = 0  # equal for everybody
+        z = np.where(known & ~is_equal, x - mean, 0)
+        z /= np.where(is_equal, 1, np.sqrt(np.square(z).mean(axis=0)))
     result = []
     for number in np.unique(segment):
         inside = segment == number

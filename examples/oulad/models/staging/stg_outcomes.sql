@@ -25,7 +25,7 @@ final as (
         -- The day counts, not the word: three of those who withdrew have failed, says final_result.
         registrations.du is not null as is_withdrawn,
 
-        coalesce(presentations.started_at + to_days(registrations.du), presentations.ended_at) as ended_at
+        coalesce(presentations.started_at + to_days(cast(registrations.du as integer)), presentations.ended_at) as ended_at
     from students
     inner join registrations
         on students.code_module = registrations.code_module

@@ -23,7 +23,7 @@ final as (
         source.score,
 
         -- The score is known only when it is marked, but the data set does not say when that is.
-        presentations.started_at + to_days(source.date_submitted) as submitted_at
+        presentations.started_at + to_days(cast(source.date_submitted as integer)) as submitted_at
     from source
     inner join assessments on source.id_assessment = assessments.id_assessment
     inner join presentations
