@@ -208,13 +208,14 @@ WRONG = {
     "without money and fraud, churn's horizon is the longest": (
         {
             "streams": [stream()],
+            "fraud": {},
             "churn": {"horizon_days": 31},
             "cutoffs": [
                 {"cutoff_at": "2025-03-01", "role": "evaluate"},
                 {"cutoff_at": "2025-01-30", "role": "train"},
             ],
         },
-        ['cutoffs[1].cutoff_at is "2025-01-30"', "at least 31 days (the longest horizon)"],
+        ['cutoffs[1].cutoff_at is "2025-01-30 00:00:00"', "at least 31 days (the longest horizon)"],
     ),
     "a score cutoff that the training has seen past": (
         {
