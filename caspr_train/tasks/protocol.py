@@ -153,7 +153,7 @@ def evaluate(read: Read, task: Task, seed: int = 1, representations: Sequence[st
         def answer(job: tuple[str, str], question: Question = question) -> tuple[dict[str, np.ndarray], list[str]]:
             return answer_by(question, task, *job, seed)
 
-        # Of a few thousand rows no learner keeps a core busy all the time. More side by side would ask for memory.
+        # Of a few thousand rows one learner does not keep two cores busy. More side by side would ask for memory.
         # Its threads are daemons: who interrupts does not wait for fits that nobody wants any more.
         with ThreadPool(SIDE_BY_SIDE) as pool:
             for (name, learner), (scores, remarks) in zip(jobs, pool.imap(answer, jobs), strict=True):
