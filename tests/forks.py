@@ -18,6 +18,9 @@ _FORKS = multiprocessing.get_context("forkserver")
 # No name here begins with dbt_: what does so on the path, dbt takes for a plugin and imports.
 _FORKS.set_forkserver_preload([__name__, "tests.warm"])
 
+# With this in its environment a process fits learners of a tenth of the trees.
+SMALL_LEARNERS = "TESTS_SMALL_LEARNERS"
+
 
 def run_dbt(words: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess:
     """`dbt <words>` in `folder` with exactly that environment, as `subprocess.run` would give it back."""
@@ -51,6 +54,10 @@ def _be(words: list[str], folder: Path, environment: dict[str, str], said: Path,
     os.chdir(folder)
     for stream, path in ((1, said), (2, cried)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
+    if SMALL_LEARNERS in environment:
+        from caspr_train.tasks import learners
+
+        learners.TREES, learners.ROUNDS = learners.TREES // 10, learners.ROUNDS // 10
     sys.argv = words
     if words[0] == "dbt":
         # What the script `dbt` does.

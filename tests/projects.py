@@ -14,7 +14,7 @@ import duckdb
 import pandas as pd
 import yaml
 
-from tests.forks import run_caspr, run_dbt
+from tests.forks import SMALL_LEARNERS, run_caspr, run_dbt
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -33,13 +33,16 @@ class Project:
     """A dbt project and where its runs leave their traces. `variables` are passed to every dbt command.
 
     dbt's unit tests bring their own rows and settings, and cost a third of a build: those of this package run in three
-    builds, those of an example in its own.
+    builds, those of an example in its own. The learners of the tasks are small ones (tests/forks.py), unless a project
+    has `whole_learners`: on a shop of a few hundred customers they cost two thirds of a build, and what they find is
+    asked in test_tasks.py.
     """
 
     folder: Path
     scratch: Path
     variables: dict[str, str] = field(default_factory=dict)
     unit_tests: bool = False
+    whole_learners: bool = False
 
     @property
     def database(self) -> Path:
@@ -56,6 +59,7 @@ class Project:
             "DBT_LOG_PATH": str(self.scratch / "logs"),
             "DBT_PROFILES_DIR": str(profiles),
             **({} if self.unit_tests else {"DBT_EXCLUDE_RESOURCE_TYPES": "unit_test"}),
+            **({} if self.whole_learners else {SMALL_LEARNERS: "yes"}),
         }
 
     def run(self, *command: str | Path) -> subprocess.CompletedProcess:

@@ -611,6 +611,7 @@ BAD = {
     "union all select timestamp '2025-01-01', timestamp '2025-01-01'",
     "bad_positions": "select 'c1' as customer_id, 1 as position union all select 'c1', 3",
     "bad_keys": "select cast(null as text) as customer_id, 1 as n union all select null, 1",
+    "bad_nulls": "select 'c1' as customer_id, 1 as n union all select null, 1 union all select 'c2', null",
 }
 BAD_YAML = """
 models:
@@ -622,6 +623,8 @@ models:
         data_tests: [{caspr.contiguous_positions: {arguments: {group_by: [customer_id]}}}]
   - name: bad_keys
     data_tests: [{caspr.unique_over: {arguments: {columns: [customer_id, n]}}}]
+  - name: bad_nulls
+    data_tests: [{caspr.no_nulls: {arguments: {columns: [customer_id, n]}}}]
 """
 
 
@@ -631,5 +634,6 @@ def test_the_generic_tests_can_fail(tmp_path):
     (project.folder / "models" / "bad.yml").write_text(BAD_YAML)
     done = project.try_dbt("build", "--select", *BAD)
     assert done.returncode == 1
-    for name, failures in (("no_future_leakage_bad_leak", 2), ("contiguous_positions_bad", 1), ("unique_over_bad", 1)):
+    found = {"no_future_leakage_bad_leak": 2, "contiguous_positions_bad": 1, "unique_over_bad": 1, "no_nulls_bad": 2}
+    for name, failures in found.items():
         assert re.search(rf"FAIL {failures} caspr_{name}", done.stdout), done.stdout

@@ -250,19 +250,19 @@ def test_any_series_of_increments_equals_one_full_refresh(shop, tmp_path):
     shop.write(project)
     run(project)
     before = marts(project)
-    for turn in range(5):
-        # all of them once, alone or together, then a random mixture, and a turn in which nothing happens
-        events = [EVENTS[:2], EVENTS[2:4], EVENTS[4:], shop.random.sample(EVENTS, 4), [Shop.nothing]][turn]
+    for turn in range(4):
+        # all of them once, then a random mixture, and a turn in which nothing happens
+        events = [EVENTS[:4], EVENTS[4:], shop.random.sample(EVENTS, 4), [Shop.nothing]][turn]
         for event in events:
             event(shop)
         shop.write(project)
         run(project)
         after = marts(project)
-        expected = refreshed(shop, project, tmp_path / "refreshed")
+        expected = before if events == [Shop.nothing] else refreshed(shop, project, tmp_path / "refreshed")
         for mart in MARTS:
             assert after[mart] == expected[mart], (turn, [event.__name__ for event in events], mart)
-        changed = {mart for mart in MARTS if after[mart] != before[mart]}
-        assert changed == set() if events == [Shop.nothing] else changed >= set(INCREMENTAL)
+        if events != [Shop.nothing]:
+            assert {mart for mart in MARTS if after[mart] != before[mart]} >= set(INCREMENTAL)
         before = after
 
 

@@ -4,12 +4,12 @@ import os
 import tempfile
 from pathlib import Path
 
-import lightgbm  # noqa: F401
 import pandas  # noqa: F401
 import pyarrow  # noqa: F401
-import sklearn.ensemble  # noqa: F401
 import torch.multiprocessing  # noqa: F401
 from dbt.cli.main import dbtRunner
+
+import caspr_train.tasks.learners  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -27,7 +27,8 @@ from caspr_train.tasks import sample
 LEARNERS = ("random_forest", "lightgbm")
 SEED = 20_210
 CHUNK_ROWS = 65_536
-TREES = 100
+TREES = 100  # of a forest
+ROUNDS = 200  # of boosting, a tree each
 # Fewer of either kind than this do not tell how far a probability is off: ten for each number that the curve has.
 FEWEST_TO_CALIBRATE = 20
 
@@ -183,7 +184,7 @@ def _fit_lightgbm(x: np.ndarray, y: np.ndarray, customers: Sequence[str], seed: 
     # A thread for every 10,000 rows: with fewer, LightGBM's threads mostly wait for each other.
     threads = min(worker_threads(), 1 + len(x) // 10_000)
     settings: dict[str, Any] = {
-        "n_estimators": 200,
+        "n_estimators": ROUNDS,
         "learning_rate": 0.03,
         "num_leaves": 7,  # a few thousand customers are usual: with 15 leaves churn loses about one AUROC point
         "min_child_samples": 20,
