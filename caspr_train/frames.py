@@ -236,5 +236,9 @@ def _arrow(column: Any, where: str) -> pa.ChunkedArray:
             raise DataError(f"{where} holds values that are of no one type: {text}") from None
         column = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
     if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+        # Decoded by hand: Arrow casts no dictionary of string views, which is what polars hands over.
+        kind = column.type.value_type
+        kind = pa.string() if pa.types.is_string_view(kind) else kind
+        chunks = [pa.DictionaryArray.from_arrays(one.indices, one.dictionary.cast(kind)) for one in column.chunks]
+        column = pa.chunked_array([one.dictionary_decode() for one in chunks], type=kind)
     return column

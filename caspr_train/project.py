@@ -50,7 +50,8 @@ class DbtProject:
         if not result.success:
             raise UsageError(f"the dbt project in {folder} does not parse: {_one_line(result.exception)}")
         flags = get_flags()
-        profile = load_profile(str(folder), flags.VARS, target_override=target)
+        # As dbt chose them: by the words of the command, or by DBT_TARGET and DBT_PROFILE.
+        profile = load_profile(str(folder), flags.VARS, flags.PROFILE, flags.TARGET)
         results = folder / (getattr(flags, "TARGET_PATH", None) or "target") / "run_results.json"
         return cls(folder, profile.target_name, profile.credentials, result.result, _last_build(results))
 
@@ -99,11 +100,12 @@ class DbtProject:
 
 
 def _last_build(run_results: Path) -> str | None:
-    """The invocation that wrote the file, if that was one which builds models."""
-    if not run_results.is_file():
+    """The invocation that wrote the file, if it builds models; None too where a killed one left half of a file."""
+    try:
+        results = json.loads(run_results.read_text())
+        return results["metadata"]["invocation_id"] if results["args"]["which"] in ("build", "run") else None
+    except (OSError, ValueError, LookupError, TypeError):
         return None
-    results = json.loads(run_results.read_text())
-    return results["metadata"]["invocation_id"] if results["args"].get("which") in ("build", "run") else None
 
 
 def _one_line(error: BaseException | None) -> str:

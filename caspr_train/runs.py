@@ -64,6 +64,9 @@ LEARNING = [
     "trainer.py",
 ]
 
+# The files that embedding leaves and `load` takes. A run with the last one is finished.
+EMBEDDED = ("customer_embeddings", "item_embeddings", "control_embeddings", "training_runs")
+
 
 @dataclass(frozen=True)
 class PackedCutoff:
@@ -109,7 +112,10 @@ class Marts:
         config = encode_by.config if isinstance(encode_by, Bundle) else encode_by
         with warehouse.reading() as reader:
             schema, rows = reader.schema(), reader.cutoffs()
-            training = [row["cutoff_at"] for row in rows if row["role"] == "train"]  # the first is the earliest
+            training = [row["cutoff_at"] for row in rows if row["role"] == "train"]
+            # The first is the earliest that has customers: where nobody is, nothing is learnt.
+            peopled = reader.peopled_cutoffs()
+            training = [at for at in training if at in peopled] or training
 
             def activities(cutoffs: list[datetime]) -> Iterator[pa.RecordBatch]:
                 return chain.from_iterable(reader.activities(schema, at) for at in cutoffs)
@@ -298,18 +304,27 @@ def write_embeddings(bundle: Bundle, marts: Marts, run: Path, device: torch.devi
 
     Vectors that are known and whose input is the same are copied (see Marts.read), and count as embedded now too.
     """
-    run.mkdir(parents=True, exist_ok=True)
     now = _now()
     packed = ((cutoff.sequences, cutoff.keys) for cutoff in marts.cutoffs)
     known = {name: {at: Known.load(path) for at, path in paths.items()} for name, paths in marts.known.items()}
-    customers = write_customer_embeddings(
-        run / "customer_embeddings.parquet", bundle, packed, now, device, known.get("customer")
-    )
-    items = write_item_embeddings(run / "item_embeddings.parquet", bundle, now)
     # Nothing is measured at the score cutoff.
     measured = [(cutoff.sequences, cutoff.keys) for cutoff in marts.cutoffs if cutoff.role != "score"]
-    write_control_embeddings(run / "control_embeddings.parquet", bundle, measured, device, known, marts.taking_part)
-    _write_training_run(bundle, run / "training_runs.parquet")
+    drafts = run / ".embeddings"
+    shutil.rmtree(drafts, ignore_errors=True)  # of a process that was killed
+    drafts.mkdir(parents=True)
+    paths = [drafts / f"{name}.parquet" for name in EMBEDDED]
+    try:
+        customers = write_customer_embeddings(paths[0], bundle, packed, now, device, known.get("customer"))
+        items = write_item_embeddings(paths[1], bundle, now)
+        write_control_embeddings(paths[2], bundle, measured, device, known, marts.taking_part)
+        _write_training_run(bundle, paths[3])
+        # All together, and last the one that says the run is finished: new vectors beside old controls would be
+        # compared with each other, and the controls be taken for unchanged.
+        (run / paths[3].name).unlink(missing_ok=True)
+        for path in paths:
+            os.replace(path, run / path.name)
+    finally:
+        shutil.rmtree(drafts, ignore_errors=True)
     return customers, items
 
 
@@ -333,11 +348,7 @@ def latest_run(runs: Path) -> Path:
 
 def expect_complete(run: Path) -> None:
     """Raise DataError unless the folder holds the four files that `load` takes."""
-    missing = [
-        name
-        for name in ("customer_embeddings", "item_embeddings", "control_embeddings", "training_runs")
-        if not (run / f"{name}.parquet").is_file()
-    ]
+    missing = [name for name in EMBEDDED if not (run / f"{name}.parquet").is_file()]
     if missing:
         raise DataError(
             f"{run} holds no {missing[0]}.parquet: expected the folder of a finished run, such as runs/0123456789ab"

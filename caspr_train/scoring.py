@@ -34,7 +34,7 @@ def score_tables(reader: Reader) -> dict[str, pa.Table]:
             return leaderboard
         return reader.mart(name, condition).to_pandas()
 
-    frames, measured = {}, []
+    frames, measured, asked = {}, [], reader.settings_hashes()
     for task in TASKS:
         frames[f"{task.name}_evaluation"] = evaluation = protocol.evaluate(read, task)
         frames[f"{task.name}_performance"] = mine = performance(evaluation, task)
@@ -46,7 +46,7 @@ def score_tables(reader: Reader) -> dict[str, pa.Table]:
     evaluations = evaluations[evaluations["model_version"] == reader.shown_version()]
     leaderboard = _leaderboard(
         pd.concat(measured, ignore_index=True),
-        evaluations[answers(evaluations, reader.settings_hashes())],
+        evaluations[answers(evaluations, asked)],
         reader.project.published("model_leaderboard", "champions"),
     )
     for task in TASKS:
@@ -55,6 +55,10 @@ def score_tables(reader: Reader) -> dict[str, pa.Table]:
     frames["segment_assignments"] = assignments = segments.segments(read)
     frames["segment_differences"] = segments.differences(assignments, read)
     frames["nearest_customers"] = neighbours.similar(read)
+    for task, settings_hash in asked.items():
+        for name in [f"{task}_evaluation", f"{task}_performance", f"{task}_scores"]:
+            frame = frames[name]
+            frames[name] = frame.assign(settings_hash=pd.Series(settings_hash, index=frame.index, dtype="string"))
     return {name: arrow_table(frame) for name, frame in frames.items()}
 
 

@@ -17,12 +17,15 @@
     {%- do caspr.rfm_period() -%}
     {%- do caspr.champions() -%}
     {%- do caspr.trained_schema() -%}
-    {#- It would only move the cutoffs of the other tasks. -#}
-    {%- set lifetime_value = caspr.setting('lifetime_value', {}) -%}
-    {%- if lifetime_value.get('horizon_days') is not none and not caspr.is_asked('lifetime_value') -%}
-        {%- do caspr.bad_setting(
-            'lifetime_value.horizon_days', lifetime_value.horizon_days,
-            'an attribute of a stream with the role monetary beside it, whose sum lifetime value is: name one, or leave the horizon out'
-        ) -%}
-    {%- endif -%}
+    {#- Of a task that cannot be asked: they would do nothing, or only move the cutoffs of the other tasks. -#}
+    {%- set needed = {
+        'lifetime_value': 'an attribute of a stream with the role monetary beside it, whose sum lifetime value is',
+        'recommendation': 'an attribute of a stream with the role item, or recommendation.purchases, beside it, which is what is recommended',
+    } -%}
+    {%- for task in needed if not caspr.is_asked(task) -%}
+        {%- set given = caspr.setting(task, {}) -%}
+        {%- for key in ['horizon_days', 'activity_types'] if given.get(key) is not none -%}
+            {%- do caspr.bad_setting(task ~ '.' ~ key, given[key], needed[task] ~ ': name one, or leave this out') -%}
+        {%- endfor -%}
+    {%- endfor -%}
 {% endmacro %}

@@ -65,6 +65,11 @@
                 'customer_id': text, 'cutoff_at': at, 'similarity_rank': whole, 'similar_customer_id': text, 'cosine': real,
             },
         }) -%}
+        {%- for task in caspr.tasks() -%}
+            {%- for name in [task ~ '_evaluation', task ~ '_performance', task ~ '_scores'] -%}
+                {%- do tables.update({name: dict(tables[name], settings_hash=text)}) -%}
+            {%- endfor -%}
+        {%- endfor -%}
     {%- endif -%}
     {%- set schema = api.Relation.create(database=database, schema=schema_name) -%}
     {%- if not adapter.check_schema_exists(database, schema_name) -%}

@@ -14,6 +14,7 @@ def model(dbt, session):
         customer_embeddings=dbt.ref("customer_embeddings"),
         churn_labels=dbt.ref("churn_labels"),
         cutoffs=dbt.ref("cutoffs"),
+        task_settings=dbt.ref("task_settings"),
         customer_counts=dbt.ref("customer_counts"),
         label_counts=dbt.ref("label_counts"),
         customers_without_activity=dbt.ref("customers_without_activity"),

@@ -15,6 +15,7 @@ def model(dbt, session):
         control_embeddings=dbt.ref("control_embeddings"),
         fraud_labels=dbt.ref("fraud_labels"),
         cutoffs=dbt.ref("cutoffs"),
+        task_settings=dbt.ref("task_settings"),
         customer_counts=dbt.ref("customer_counts"),
         label_counts=dbt.ref("label_counts"),
     )

@@ -8,6 +8,7 @@ def model(dbt, session):
     dbt.config(materialized="table")
     read = reader(
         cutoffs=dbt.ref("cutoffs"),
+        task_settings=dbt.ref("task_settings"),
         customer_counts=dbt.ref("customer_counts"),
         customer_cutoffs=dbt.ref("customer_cutoffs"),
         purchase_history=dbt.ref("purchase_history"),

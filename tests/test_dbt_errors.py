@@ -268,8 +268,16 @@ WRONG = {
         [
             "lifetime_value.horizon_days is 365",
             "an attribute of a stream with the role monetary",
-            "leave the horizon out",
+            "leave this out",
         ],
+    ),
+    "horizon of a recommendation of nothing": (
+        {"streams": [stream()], "recommendation": {"horizon_days": 365}},
+        ["recommendation.horizon_days is 365", "role item, or recommendation.purchases", "leave this out"],
+    ),
+    "types of purchases of nothing": (
+        {"streams": [stream()], "recommendation": {"activity_types": ["order"]}},
+        ['recommendation.activity_types is ["order"]', "role item, or recommendation.purchases", "leave this out"],
     ),
     "lifetime value with an unknown key": (
         {"lifetime_value": {"days": 3}},

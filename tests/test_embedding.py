@@ -12,12 +12,14 @@ import pytest
 import torch
 
 from caspr_train import embedding as embedding_module
+from caspr_train import runs
 from caspr_train.bundle import Bundle, shape_of
 from caspr_train.config import preset
 from caspr_train.embedding import Embedder, Known, embed, write_customer_embeddings, write_known
 from caspr_train.encoding import Encoding
 from caspr_train.model import Caspr
 from caspr_train.packing import keys_of, pack, pack_folder
+from caspr_train.runs import Marts, PackedCutoff, write_embeddings
 from caspr_train.sequences import PackedSequences, _hash_rows
 from tests.frames import SCHEMA, at, marts
 
@@ -159,3 +161,26 @@ def test_a_failure_leaves_the_file_that_was_there(tmp_path):
         write_customer_embeddings(tmp_path / "full.parquet", bundle, broken(), NOW)
     assert (tmp_path / "full.parquet").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full.parquet", "packed"]
+
+
+def test_the_files_of_a_run_are_of_one_visit_to_the_marts(tmp_path, monkeypatch):
+    """Broken off before the last of them is made, embedding leaves all as they were."""
+    bundle, run = bundle_of(), tmp_path / "run"
+    monkeypatch.setattr(runs, "_write_training_run", lambda bundle, path: path.write_text("finished"))
+
+    def embed_all(customers: int) -> dict[str, bytes]:
+        folder = folder_of(tmp_path / f"packed-{customers}", bundle, *marts(customers))
+        write_embeddings(bundle, Marts(bundle.encoding, [PackedCutoff(AT, "evaluate", folder)], 0, None), run, "cpu")
+        return {path.name: path.read_bytes() for path in run.iterdir()}
+
+    before = embed_all(20)
+    assert sorted(before) == sorted(f"{name}.parquet" for name in runs.EMBEDDED)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(runs, "write_control_embeddings", interrupted)
+        embed_all(30)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    assert embed_all(40) != before

@@ -100,6 +100,17 @@ def test_rows_of_activity_sequences_are_a_frame_too(shop, trained):
         trained.embed(several, cutoff)
 
 
+def test_dictionaries_of_string_views_are_texts(trained, log):
+    """As polars hands over its Categorical and Enum columns."""
+    expected = trained.embed(log)
+    table = pa.Table.from_pandas(log, preserve_index=False)
+    for name in ("customer_id", "activity_type", "product"):
+        codes = table[name].combine_chunks().dictionary_encode()
+        viewed = pa.DictionaryArray.from_arrays(codes.indices, codes.dictionary.cast(pa.string_view()))
+        table = table.set_column(table.column_names.index(name), name, viewed)
+    pd.testing.assert_frame_equal(trained.embed(table), expected, check_exact=True)
+
+
 def test_the_lines_of_the_guide_run_as_they_are_printed(shop, trained, monkeypatch):
     (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "BUNDLE.md").read_text(), flags=re.DOTALL)
     monkeypatch.chdir(shop.folder)
@@ -108,6 +119,19 @@ def test_the_lines_of_the_guide_run_as_they_are_printed(shop, trained, monkeypat
     ids, vectors = loaded(shop, "2025-07-01")
     assert list(names["vectors"].index) == ids
     np.testing.assert_allclose(names["vectors"].to_numpy(), vectors, rtol=0, atol=1e-6)
+
+
+def test_a_train_cutoff_before_the_first_activity_teaches_nothing(shop, trained):
+    """dbt builds it with a warning; the encoder learns from the first that has customers, as it did."""
+    with shop.connect() as connection:
+        early = "select * replace (timestamp '2001-01-01' as cutoff_at) from cutoffs where role = 'train'"
+        connection.execute(f"insert into cutoffs {early}")
+    try:
+        said = shop.caspr(*TRAIN, "--epochs", "1")
+    finally:
+        with shop.connect() as connection:
+            connection.execute("delete from cutoffs where cutoff_at = timestamp '2001-01-01'")
+    assert "trained already" in said and trained.model_version in said
 
 
 def test_info_of_the_latest_run_says_what_it_was_made_of(shop, trained):

@@ -46,7 +46,11 @@ class Shop:
     def cutoffs(self):
         ends = [at + 90 * DAY for at in CUTOFFS]
         roles, known = ["train", "evaluate", "score"], [True, True, False]
-        return pd.DataFrame({"cutoff_at": CUTOFFS, "role": roles, "horizon_ends_at": ends, "has_labels": known})
+        instants = {"cutoff_at": CUTOFFS, "horizon_ends_at": ends, "as_of": SCORE}
+        return pd.DataFrame({"role": roles, "has_labels": known, **instants})
+
+    def task_settings(self):
+        return pd.DataFrame({"task": ["churn", "recommendation"], "horizon_days": [365, 90]})
 
     def customer_counts(self):
         counts = pd.DataFrame({"cutoff_at": CUTOFFS, "customers": len(self.customers)})
@@ -332,7 +336,8 @@ def test_who_has_no_activity_gets_what_is_popular_and_nobody_else_moves(small):
 def test_a_cutoff_is_measured_as_soon_as_the_horizon_of_purchases_has_ended(shop, evaluation):
     def read(name, condition=""):
         frame = shop.read(name, condition)
-        return frame.assign(has_labels=frame["role"] == "train") if name == "cutoffs" else frame
+        longest = {"has_labels": False, "horizon_ends_at": pd.Timestamp("2026-01-01")}
+        return frame.assign(**longest) if name == "cutoffs" else frame
 
     pd.testing.assert_frame_equal(recommendation.evaluate(read), evaluation, check_exact=True)
 

@@ -475,6 +475,17 @@ def test_what_was_measured_is_kept_beside_the_run_and_loaded_with_it(measured):
     assert f"the tables show {newest}, which was embedded later; to show {older} embed it again" in said
 
 
+def test_while_seeds_are_measured_the_latest_run_is_the_one_that_the_tables_show(measured):
+    before = measured.caspr("info").splitlines()[0]
+    process = measured.begin("evaluate", "--seeds", "2", "--seed", "30", "--epochs", "1", "--gpus", "0")
+    for line in process.stdout:
+        if line.startswith("measuring 2 models"):
+            break
+    process.send_signal(signal.SIGINT)
+    assert process.wait() != 0 and len(list(measured.folder.glob("runs/*/bundle"))) >= 4
+    assert measured.caspr("info").splitlines()[0] == before
+
+
 def test_nothing_is_measured_on_marts_of_another_day(measured):
     train_and_measure = ("evaluate", "--seeds", "1", "--epochs", "1", "--gpus", "0")
     fine_tune = ("finetune", "--task", "churn", "--gpus", "0", "--seeds", "1")

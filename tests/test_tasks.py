@@ -24,6 +24,7 @@ from caspr_train.tasks.protocol import evaluate, evaluation_types, score, score_
 from caspr_train.tasks.representations import BLOCKS, CONTROLS, ProfileValues, build
 
 TRAIN, EVALUATE, SCORE = (pd.Timestamp(day) for day in ("2011-01-01", "2011-04-01", "2011-07-01"))
+NAMES_OF_TASKS = ["churn", "lifetime_value", "fraud", "recommendation"]
 WIDTH = 8
 NAMES = list(BLOCKS)
 
@@ -37,6 +38,7 @@ def make_tables(customers=300, seed=0, strength=1.5):
             "role": ["train", "evaluate", "score"],
             "horizon_ends_at": [EVALUATE, SCORE, SCORE + (SCORE - EVALUATE)],
             "has_labels": [True, True, False],
+            "as_of": SCORE,
         }
     )
     keys = pd.DataFrame(
@@ -73,7 +75,7 @@ def make_tables(customers=300, seed=0, strength=1.5):
         lifetime_value_labels=labels,
         cutoffs=cutoffs,
         task_settings=pd.DataFrame(
-            {"task": ["churn", "lifetime_value"], "horizon_days": 90, "rfm_period": "day", "is_about_purchases": False}
+            {"task": NAMES_OF_TASKS, "horizon_days": 90, "rfm_period": "day", "is_about_purchases": False}
         ),
         customer_counts=counts_of(keys),
         customers_without_activity=strangers(0),
@@ -359,9 +361,9 @@ def test_score_scores_see_the_newest_labels_and_no_others(tables):
 
 
 def test_a_train_window_that_reaches_past_the_evaluate_cutoff_is_refused(tables):
-    late = tables.cutoffs.assign(horizon_ends_at=tables.cutoffs["horizon_ends_at"] + pd.Timedelta("1us"))
+    longer = tables.task_settings.assign(horizon_days=91)
     with pytest.raises(DataError, match=r"train cutoff 2011-01-01.*expected to end by the evaluate cutoff 2011-04-01"):
-        evaluate(reading(tables, cutoffs=late), CHURN)
+        evaluate(reading(tables, task_settings=longer), CHURN)
 
 
 def test_several_train_cutoffs_are_stacked(tables):
@@ -370,6 +372,19 @@ def test_several_train_cutoffs_are_stacked(tables):
     turns = protocol.rounds(reading(tables, cutoffs=pd.concat([tables.cutoffs, first])), CHURN)
     expected = [("evaluate", [earlier, TRAIN]), ("score", [TRAIN, EVALUATE])]
     assert [(turn.role, turn.fit_cutoffs) for turn in turns] == expected
+
+
+def test_a_task_is_fitted_where_its_own_horizon_has_ended(tables):
+    """The marts' is the longest of all tasks: of a year it has ended nowhere yet, and that of churn at both cutoffs."""
+    long = tables.cutoffs.assign(horizon_ends_at=tables.cutoffs["cutoff_at"] + pd.Timedelta(days=365), has_labels=False)
+    turns = protocol.rounds(reading(tables, cutoffs=long), CHURN)
+    assert [(turn.role, turn.fit_cutoffs) for turn in turns] == [("evaluate", [TRAIN]), ("score", [EVALUATE])]
+    for days, known in ((91, [EVALUATE]), (92, [TRAIN])):  # the evaluate cutoff's ends at as_of, or a day later
+        settings = tables.task_settings.assign(horizon_days=days)
+        alone = tables.cutoffs[tables.cutoffs["role"] != "evaluate"]
+        cutoffs = pd.concat([alone, tables.cutoffs[1:2].assign(role="train")])
+        (turn,) = protocol.rounds(reading(tables, cutoffs=cutoffs, task_settings=settings), CHURN)
+        assert turn.fit_cutoffs[-1:] == known
 
 
 def test_where_there_are_very_many_customers_a_sample_takes_part_and_everybody_is_scored(tables, monkeypatch):

@@ -693,6 +693,24 @@ def test_a_customer_deleted_at_the_source_on_postgres(scored_on):
     assert left_after_scores == vectors
 
 
+def test_what_was_scored_under_other_settings_is_not_shown(scored_on):
+    """The cutoffs do not move with what churn is: only the settings tell."""
+    project = scored_on("postgres")
+    faces = ("churn_predictions", "lifetime_value_predictions", "prediction_deciles", "model_performance")
+    tasks = {"churn", "lifetime_value", "fraud", "recommendation"}
+
+    def shown(*variables: str) -> tuple[int, int, set, set]:
+        project.dbt("--quiet", "run", "--select", *faces, *variables)
+        churn, value, deciles, performance = project.marts(*faces).values()
+        return len(churn), len(value), set(deciles["task"].to_pylist()), set(performance["task"].to_pylist())
+
+    churn, value, deciles, performance = shown("--vars", json.dumps({"churn": {"activity_types": ["order"]}}))
+    others = shown()
+    assert churn == 0 and value == others[1] > 0 and others[0] > 0
+    assert others[2:] == (deciles | {"churn"}, performance | {"churn"}) == (tasks - {"recommendation"}, tasks)
+    assert "churn" not in deciles | performance
+
+
 def test_on_duckdb_dbt_scores_by_itself(project_on):
     project_on("duckdb").caspr_fails(2, r"dbt runs the Python models that score: run `dbt build", "score")
 

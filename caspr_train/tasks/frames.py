@@ -35,6 +35,19 @@ def to_pandas(relation: Any) -> pd.DataFrame:
     raise TypeError(f"{type(relation).__name__} is no frame of DuckDB, Snowpark, BigQuery or PySpark")
 
 
+def task_cutoffs(read: Read, task: str) -> pd.DataFrame:
+    """The mart `cutoffs` in time order, with the task's own horizon_ends_at and has_labels, as macros/task_cutoffs.sql.
+
+    Those of the mart are of the longest horizon of all tasks.
+    """
+    cutoffs, settings = read("cutoffs", ""), read("task_settings", "")
+    instants = {name: pd.to_datetime(cutoffs[name]).astype("datetime64[us]") for name in ("cutoff_at", "as_of")}
+    days = settings.loc[settings["task"] == task, "horizon_days"].max()
+    ends_at = instants["cutoff_at"] + pd.to_timedelta(days, unit="D")
+    known = {"horizon_ends_at": ends_at, "has_labels": ends_at <= instants["as_of"]}
+    return cutoffs.assign(**instants, **known).sort_values("cutoff_at", ignore_index=True)
+
+
 def champion(read: Read, task: str) -> pd.Series | None:
     """The task's row of model_leaderboard; None while nothing was measured. DataError: there are several."""
     board = read("model_leaderboard", "")

@@ -23,7 +23,7 @@ import pandas as pd
 
 from caspr_train.errors import DataError
 from caspr_train.tasks import bg_nbd, learners, sample
-from caspr_train.tasks.frames import Read, champion
+from caspr_train.tasks.frames import Read, champion, task_cutoffs
 from caspr_train.tasks.representations import (
     BLOCKS,
     CONTROLS,
@@ -262,16 +262,12 @@ def score(read: Read, task: Task, seed: int = 1) -> pd.DataFrame:
 
 
 def rounds(read: Read, task: Task) -> list[Round]:
-    """The fits to be made, in time order, from the mart `cutoffs` and the cutoffs that have labels.
+    """The fits to be made, in time order, from the mart `cutoffs` and the horizon of the task.
 
     Raises DataError when a train cutoff's labels reach past the evaluate cutoff.
     """
-    cutoffs = read("cutoffs", "")
-    cutoffs = cutoffs.assign(
-        cutoff_at=pd.to_datetime(cutoffs["cutoff_at"]).astype("datetime64[us]"),
-        horizon_ends_at=pd.to_datetime(cutoffs["horizon_ends_at"]).astype("datetime64[us]"),
-    ).sort_values("cutoff_at", ignore_index=True)
-    known = cutoffs[cutoffs["has_labels"].astype(bool)]
+    cutoffs = task_cutoffs(read, task.name)
+    known = cutoffs[cutoffs["has_labels"]]
     train = known[known["role"] == "train"]
     result = []
     for cutoff_at in cutoffs.loc[cutoffs["role"] == "evaluate", "cutoff_at"]:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from caspr_train.tasks import candidates, ranking, sample
 from caspr_train.tasks.candidates import CANDIDATES, NEED_VECTORS, Scores
-from caspr_train.tasks.frames import Read, champion
+from caspr_train.tasks.frames import Read, champion, task_cutoffs
 from caspr_train.tasks.performance import INTERVAL, PERFORMANCE_TYPES, replicates
 from caspr_train.tasks.purchases import Customers, Items, at, chunks, read_customers, read_items, without_activity
 from caspr_train.tasks.representations import count_without_activity, normalise_key
@@ -56,13 +56,12 @@ SCORE_TYPES = {
 def evaluate(read: Read, seed: int = 1) -> pd.DataFrame:
     """Long: the keys, each of METRICS, and a note; one row a customer who bought within the horizon, and candidate.
 
-    `read` gives the marts cutoffs, customer_counts, customer_cutoffs, purchase_history, item_popularity,
+    `read` gives the marts cutoffs, task_settings, customer_counts, customer_cutoffs, purchase_history, item_popularity,
     purchase_labels, customer_embeddings and item_embeddings. Marts without rows give an empty frame of the same types.
     """
-    cutoffs = _cutoffs(read)
-    labelled = cutoffs[cutoffs["has_labels"].astype(bool)]
+    cutoffs = task_cutoffs(read, NAME)
+    labelled = cutoffs[cutoffs["has_labels"]]
     parts = []
-    # Also where has_labels is false: that is of the longest horizon of all tasks, and purchases may have a shorter one.
     for cutoff_at in cutoffs.loc[cutoffs["role"] == "evaluate", "cutoff_at"]:
         items, customers = _sampled(read, cutoff_at)
         bought = _bought(read, items, customers, cutoff_at)
@@ -108,7 +107,7 @@ def score(read: Read) -> pd.DataFrame:
     customers_without_activity. A customer has fewer where fewer items may be recommended. The score tells the items of
     one customer apart, and not customers.
     """
-    cutoffs = _cutoffs(read)
+    cutoffs = task_cutoffs(read, NAME)
     mine = champion(read, NAME)
     parts = []
     for cutoff_at in cutoffs.loc[cutoffs["role"] == "score", "cutoff_at"]:
@@ -117,7 +116,7 @@ def score(read: Read) -> pd.DataFrame:
             continue
         name = DEFAULT if mine is None or mine["representation"] not in _usable(items) else str(mine["representation"])
         names = ["als", name] if name == "als_caspr" else [name]
-        setting = _settings(read, _earlier(cutoffs[cutoffs["has_labels"].astype(bool)], cutoff_at), names)[name]
+        setting = _settings(read, _earlier(cutoffs[cutoffs["has_labels"]], cutoff_at), names)[name]
         scores = candidates.fit(name, setting, items, fitted)
         for customers in chunks(read, items, cutoff_at, _customers(read)):
             parts += [
@@ -277,15 +276,6 @@ def _champion(names: list[str], drawn: dict[tuple[str, str], np.ndarray]) -> str
         if not any(np.percentile(drawn[other, HEADLINE] - mine, INTERVAL[0]) > 0 for other in names):
             return name
     return ""
-
-
-def _cutoffs(read: Read) -> pd.DataFrame:
-    cutoffs = read("cutoffs", "")
-    cutoffs = cutoffs.assign(
-        cutoff_at=pd.to_datetime(cutoffs["cutoff_at"]).astype("datetime64[us]"),
-        horizon_ends_at=pd.to_datetime(cutoffs["horizon_ends_at"]).astype("datetime64[us]"),
-    )
-    return cutoffs.sort_values("cutoff_at", ignore_index=True)
 
 
 def _earlier(labelled: pd.DataFrame, cutoff_at: pd.Timestamp) -> pd.Timestamp | None:
