@@ -55,8 +55,8 @@ def score_tables(reader: Reader) -> dict[str, pa.Table]:
     frames["segment_assignments"] = assignments = segments.segments(read)
     frames["segment_differences"] = segments.differences(assignments, read)
     frames["nearest_customers"] = neighbours.similar(read)
-    for task, settings_hash in asked.items():
-        for name in [f"{task}_evaluation", f"{task}_performance", f"{task}_scores"]:
+    for of_task, settings_hash in asked.items():
+        for name in [f"{of_task}_evaluation", f"{of_task}_performance", f"{of_task}_scores"]:
             frame = frames[name]
             frames[name] = frame.assign(settings_hash=pd.Series(settings_hash, index=frame.index, dtype="string"))
     return {name: arrow_table(frame) for name, frame in frames.items()}

@@ -134,6 +134,7 @@ class SparkWarehouse:
         if new.versions is not None:
             fresh = fresh.union(old.where(~old["model_version"].isin(new.versions)))
         session.sql(f"drop table if exists {beside}")
+        _remove_folder(session, beside)
         fresh.write.format("parquet").saveAsTable(beside)
 
     def _table(self, name: str, suffix: str = "") -> str:
@@ -196,6 +197,15 @@ class SparkWarehouse:
         elif "UNRESOLVED_COLUMN" in text:
             mend = "; the marts were built from other settings, run `dbt build` again"
         return DataError(f"{self}: {what}: {first_line(error)}{mend}")
+
+
+def _remove_folder(session: Any, table: str) -> None:
+    """Remove what lies where the table, which does not exist, would be made: a process that was killed while it wrote
+    leaves files that the metastore knows nothing of, and Spark makes no table over them."""
+    state = session._jsparkSession.sessionState()
+    place = state.catalog().defaultTablePath(state.sqlParser().parseTableIdentifier(table))
+    path = session._jvm.org.apache.hadoop.fs.Path(place)
+    path.getFileSystem(state.newHadoopConf()).delete(path, True)
 
 
 def _errors() -> tuple[type[Exception], ...]:
