@@ -22,8 +22,8 @@
         'lifetime_value': 'an attribute of a stream with the role monetary beside it, whose sum lifetime value is',
         'recommendation': 'an attribute of a stream with the role item, or recommendation.purchases, beside it, which is what is recommended',
     } -%}
-    {%- for task in needed if not caspr.is_asked(task) -%}
-        {%- set given = caspr.setting(task, {}) -%}
+    {%- for task in needed -%}
+        {%- set given = {} if caspr.is_asked(task) else caspr.setting(task, {}) -%}
         {%- for key in ['horizon_days', 'activity_types'] if given.get(key) is not none -%}
             {%- do caspr.bad_setting(task ~ '.' ~ key, given[key], needed[task] ~ ': name one, or leave this out') -%}
         {%- endfor -%}
