@@ -875,8 +875,8 @@ def test_a_session_that_is_not_in_utc_stops_dbt(project_on):
 
 
 def test_a_load_that_broke_off_between_two_renames_on_spark_is_mended_by_the_next(scored_on):
-    """Of one table the new one was not in place yet, and dbt has made an empty one; of another the old one was left; and of
-    a third half of the new one's files, unknown to the metastore."""
+    """Of one table the new one was not in place yet, and dbt has made an empty one; of another the old one was left;
+    the place of a third one's new table holds files that the metastore does not know."""
     project = scored_on("spark")
     left = project.scratch / "spark-warehouse" / "caspr_trained.db" / "control_embeddings__new"
     assert left.with_name("control_embeddings").is_dir()
