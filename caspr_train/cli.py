@@ -232,7 +232,7 @@ def evaluate(options: argparse.Namespace) -> None:
     from caspr_train.config import preset
     from caspr_train.distributed import Processes
     from caspr_train.files import scratch
-    from caspr_train.runs import Marts, latest_run, make_latest
+    from caspr_train.runs import Marts, hold_back, latest_run
     from caspr_train.tasks.tables import performance_table
 
     first = preset(options.preset, seed=options.seed, epochs=options.epochs)
@@ -242,9 +242,9 @@ def evaluate(options: argparse.Namespace) -> None:
     first = replace(first, sequence_length=project.published("activity_sequences", "sequence_length"))
     print(f"reading {warehouse}", flush=True)
     runs: dict[int, Path] = {}
-    shown = None
+    latest = None
     with contextlib.suppress(DataError):
-        shown = latest_run(_runs(options))
+        latest = latest_run(_runs(options))
     with scratch(_runs(options)) as folder:
         with warehouse.reading() as reader:
             asked, loaded = reader.settings_hashes(), reader.evaluations().to_pandas()
@@ -255,8 +255,9 @@ def evaluate(options: argparse.Namespace) -> None:
             config = replace(first, seed=first.seed + place)
             print(f"seed {config.seed}, {place + 1} of {options.seeds}", flush=True)
             runs[config.seed] = _train(options, config, processes, marts, project)
-            # Until the first is loaded, a nightly `embed` goes on with the model that the tables show.
-            make_latest(shown or runs[first.seed])
+            # Until the first is loaded, a nightly `embed` goes on with the run that it took before.
+            if runs[config.seed] != (latest or runs[first.seed]):
+                hold_back(runs[config.seed])
             evaluation.keep_vectors(runs[config.seed], folder / f"vectors-{config.seed}", folder / "measured")
         print(f"measuring {len(runs)} models" if len(runs) > 1 else "measuring the model", flush=True)
         measured = evaluation.measure(

@@ -113,9 +113,10 @@ class Marts:
         with warehouse.reading() as reader:
             schema, rows = reader.schema(), reader.cutoffs()
             training = [row["cutoff_at"] for row in rows if row["role"] == "train"]
-            # The first is the earliest that has customers: where nobody is, nothing is learnt.
+            # The first is the earliest that has customers: where nobody is, nothing is learnt and nobody embedded.
             peopled = reader.peopled_cutoffs()
             training = [at for at in training if at in peopled] or training
+            rows = [row for row in rows if row["role"] != "train" or row["cutoff_at"] in training]
 
             def activities(cutoffs: list[datetime]) -> Iterator[pa.RecordBatch]:
                 return chain.from_iterable(reader.activities(schema, at) for at in cutoffs)
@@ -336,6 +337,11 @@ def version_of(run: Path) -> str:
 def make_latest(run: Path) -> None:
     """Have `latest_run` give this run: `evaluate` writes several and loads the first."""
     (run / "training_runs.parquet").touch()
+
+
+def hold_back(run: Path) -> None:
+    """Have `latest_run` give any other run before this one, until this one is loaded."""
+    os.utime(run / "training_runs.parquet", (0, 0))
 
 
 def latest_run(runs: Path) -> Path:

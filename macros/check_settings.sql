@@ -18,14 +18,17 @@
     {%- do caspr.champions() -%}
     {%- do caspr.trained_schema() -%}
     {#- Of a task that cannot be asked: they would do nothing, or only move the cutoffs of the other tasks. -#}
+    {%- set an_item = 'an attribute of a stream with the role item' -%}
     {%- set needed = {
-        'lifetime_value': 'an attribute of a stream with the role monetary beside it, whose sum lifetime value is',
-        'recommendation': 'an attribute of a stream with the role item, or recommendation.purchases, beside it, which is what is recommended',
+        'lifetime_value.horizon_days': 'an attribute of a stream with the role monetary',
+        'recommendation.horizon_days': an_item ~ ', or recommendation.purchases,',
+        'recommendation.activity_types': an_item,
     } -%}
-    {%- for task in needed -%}
-        {%- set given = {} if caspr.is_asked(task) else caspr.setting(task, {}) -%}
-        {%- for key in ['horizon_days', 'activity_types'] if given.get(key) is not none -%}
-            {%- do caspr.bad_setting(task ~ '.' ~ key, given[key], needed[task] ~ ': name one, or leave this out') -%}
-        {%- endfor -%}
+    {%- for key, what in needed.items() -%}
+        {%- set task, name = key.split('.') -%}
+        {%- set given = none if caspr.is_asked(task) else caspr.setting(task, {}).get(name) -%}
+        {%- if given is not none -%}
+            {%- do caspr.bad_setting(key, given, what ~ ' beside it: name one, or leave this out') -%}
+        {%- endif -%}
     {%- endfor -%}
 {% endmacro %}

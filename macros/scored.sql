@@ -1,5 +1,5 @@
-{#- Where a table of scores is read: the Python model of that name, or of what `caspr_train score` filled what still answers the
-    settings; see _macros.yml. -#}
+{#- Where a table of scores is read: the Python model of that name, or those rows that `caspr_train score` filled under the settings
+    of now; see _macros.yml. -#}
 {% macro scored(name) %}
     {%- if caspr.has_python_models() -%}
         {{ return(ref('caspr', name)) }}

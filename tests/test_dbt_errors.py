@@ -273,11 +273,11 @@ WRONG = {
     ),
     "horizon of a recommendation of nothing": (
         {"streams": [stream()], "recommendation": {"horizon_days": 365}},
-        ["recommendation.horizon_days is 365", "role item, or recommendation.purchases", "leave this out"],
+        ["recommendation.horizon_days is 365", "role item, or recommendation.purchases, beside it", "leave this out"],
     ),
     "types of purchases of nothing": (
         {"streams": [stream()], "recommendation": {"activity_types": ["order"]}},
-        ['recommendation.activity_types is ["order"]', "role item, or recommendation.purchases", "leave this out"],
+        ['recommendation.activity_types is ["order"]', "with the role item beside it", "leave this out"],
     ),
     "lifetime value with an unknown key": (
         {"lifetime_value": {"days": 3}},

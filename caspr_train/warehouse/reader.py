@@ -51,8 +51,8 @@ class Reader:
         return rows
 
     def peopled_cutoffs(self) -> set[datetime]:
-        """The cutoffs at which there are customers, by `customer_counts`."""
-        return set(self.query("select cutoff_at from {customer_counts}")["cutoff_at"].to_pylist())
+        """The cutoffs at which there are customers."""
+        return set(self.query("select distinct cutoff_at from {customer_cutoffs}")["cutoff_at"].to_pylist())
 
     def activities(self, schema: Schema, cutoff: datetime) -> Iterator[pa.RecordBatch]:
         """Rows of activity_sequences at the cutoff, ordered by customer and position; read as they are asked for."""

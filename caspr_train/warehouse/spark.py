@@ -66,7 +66,7 @@ class SparkWarehouse:
                     if name != "item_embeddings":
                         kept = kept.join(known, "customer_id", "left_semi").select(old.columns)
                     beside = self._table(name, "__new")
-                    session.sql(f"drop table if exists {beside}")
+                    _clear(session, beside)
                     kept.write.format("parquet").saveAsTable(beside)
                     rows[name] = old.count() - session.table(beside).count()
             except _errors() as error:
@@ -133,8 +133,7 @@ class SparkWarehouse:
         fresh = fresh.select([fresh[f"`{field.name}`"].cast(field.dataType).alias(field.name) for field in old.schema])
         if new.versions is not None:
             fresh = fresh.union(old.where(~old["model_version"].isin(new.versions)))
-        session.sql(f"drop table if exists {beside}")
-        _remove_folder(session, beside)
+        _clear(session, beside)
         fresh.write.format("parquet").saveAsTable(beside)
 
     def _table(self, name: str, suffix: str = "") -> str:
@@ -199,9 +198,10 @@ class SparkWarehouse:
         return DataError(f"{self}: {what}: {first_line(error)}{mend}")
 
 
-def _remove_folder(session: Any, table: str) -> None:
-    """Remove what lies where the table, which does not exist, would be made: a process that was killed while it wrote
-    leaves files that the metastore knows nothing of, and Spark makes no table over them."""
+def _clear(session: Any, table: str) -> None:
+    """Make place for a managed table of this name: a process that was killed while it wrote one leaves files that the
+    metastore knows nothing of, and Spark makes no table over them."""
+    session.sql(f"drop table if exists {table}")
     state = session._jsparkSession.sessionState()
     place = state.catalog().defaultTablePath(state.sqlParser().parseTableIdentifier(table))
     path = session._jvm.org.apache.hadoop.fs.Path(place)
