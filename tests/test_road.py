@@ -481,7 +481,7 @@ def test_while_seeds_are_measured_the_latest_run_is_the_one_that_the_tables_show
     for line in process.stdout:
         if line.startswith("measuring 2 models"):
             break
-    process.send_signal(signal.SIGINT)
+    process.terminate()
     assert process.wait() != 0 and len(list(measured.folder.glob("runs/*/bundle"))) >= 4
     assert measured.caspr("info").splitlines()[0] == before
 
